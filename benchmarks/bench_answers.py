@@ -139,7 +139,7 @@ def _worker_of(pid: int) -> int:
     # A process is the child of the thread that started it.
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in children.read_text().split():
-            if b"edge_agent.answering" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"edge_agent.questions.answering" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     raise SystemExit("no process answers")
 

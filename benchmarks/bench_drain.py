@@ -24,11 +24,11 @@ from benchmarks.processes import Agent, Load, free_port
 from benchmarks.readback import verify
 from benchmarks.records import encoded_records
 from benchmarks.table import Row
-from edge_agent.clock import SystemClock
+from edge_agent.assembly.wiring import store_settings
 from edge_agent.config import Config
-from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, encode_runs
-from edge_agent.wiring import store_settings
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import Run
 
 #: Seldom enough that answering costs the hub little; both ends of the time are read late.
 POLL_S = 0.04

@@ -27,9 +27,9 @@ from benchmarks.records import START_S, encoded_records
 from benchmarks.section import Section
 from benchmarks.table import markdown
 from edge_agent.cli.process import GC_THRESHOLDS
-from edge_agent.clock import SystemClock
-from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, StoreSettings
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import Run
 from edge_agent.wire import Arrival, WireLimits, read_messages
 from edge_agent.wire.shapes import Learner
 

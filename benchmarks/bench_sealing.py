@@ -17,10 +17,10 @@ from pathlib import Path
 from benchmarks.records import encoded_records
 from benchmarks.section import Section
 from benchmarks.table import markdown
-from edge_agent.clock import SystemClock
-from edge_agent.record import Run
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Engine, Entry, Numbering, StoreSettings
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import Run
 
 MIB = 1024 * 1024
 #: Records of a commit: a slow site's, a busy one's, a flood's.

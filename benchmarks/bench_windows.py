@@ -23,14 +23,14 @@ import trio
 from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from edge_agent.cli.process import GC_THRESHOLDS
-from edge_agent.clock import SystemClock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Alarm, Duration, Rule
 from edge_agent.live import AlarmBoard, run_alarms, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import NANOSECONDS, Run
 from edge_agent.store import Engine, Entry, LogSettings, StoreSettings
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import NANOSECONDS, Run
 
 MIB = 1024 * 1024
 STREAMS = 1000

@@ -14,11 +14,11 @@ from typing import Any
 import msgpack
 
 from benchmarks.history_data import FIELDS, Reading, stream_name
-from edge_agent.clock import Reading as ClockReading
 from edge_agent.digest import FLUSH_EVERY_S, HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.history.keys import DAY_NS
-from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, Position, StoreSettings
+from edge_agent.system.clock import Reading as ClockReading
+from edge_agent.values.record import Run
 
 #: Seconds of data in one commit here: what a commit costs is measured elsewhere.
 COMMIT_S = 10

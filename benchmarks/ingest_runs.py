@@ -20,7 +20,7 @@ from benchmarks.processes import Agent, Load, Server, free_port
 from benchmarks.readback import verify
 from benchmarks.records import RECORD_BYTES
 from benchmarks.table import Row
-from edge_agent.tls import make_ca
+from edge_agent.security.tls import make_ca
 
 #: So that the last group of a run, which nothing fills, does not wait for the default's second.
 #: Groups before it close early because they are full (`store.group_bytes`), whatever this says.

@@ -20,7 +20,7 @@ import trio
 
 from benchmarks.load import frame, frames
 from benchmarks.sessions import server_frames
-from edge_agent.backoff import Backoff
+from edge_agent.net.backoff import Backoff
 
 _TEXT, _PING, _PONG = 1, 9, 10
 #: What the library waits for an answer.

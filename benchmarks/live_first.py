@@ -21,7 +21,7 @@ from urllib.parse import quote
 from benchmarks.bench_drain import fill, stored
 from benchmarks.processes import Agent, free_port
 from edge_agent.client.blocking import BlockingProducer
-from edge_agent.record import format_time
+from edge_agent.values.record import format_time
 
 RECORDS = 2_000_000
 ORDERS = ("live first", "in order")

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edge_agent.clock import SystemClock
 from edge_agent.store import Block, Engine, RunView, StoreSettings
+from edge_agent.system.clock import SystemClock
 
 READ_BYTES = 4 * 1024 * 1024
 

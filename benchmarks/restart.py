@@ -20,8 +20,8 @@ from pathlib import Path
 
 import trio
 
-from edge_agent.kept_sockets import FD_FIRST
-from edge_agent.tokens import add_token
+from edge_agent.net.kept_sockets import FD_FIRST
+from edge_agent.security.tokens import add_token
 
 FLEET = Path(__file__).parent.parent / "tests/systemd/fleet.py"
 CONFIG = """\

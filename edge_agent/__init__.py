@@ -8,7 +8,7 @@ The data path, which the folders follow::
         ┌────────────────────────┬───────────────────┼────────────────────┐
     live/ subscribe          live/ query      digest/ digester      forward/ forwarder
     live/ windows, alarms                     ─▶ history/           ─▶ sink.send ─▶ upstream
-                                              ◀─ asking, answering  ─▶ log.acknowledge
+                                              ◀─ questions/         ─▶ log.acknowledge
 
 ======================== ===========================================================================
 ``server``               the sensors' port: who comes in, messages, acks
@@ -19,20 +19,24 @@ The data path, which the folders follow::
 ``forward``              the way to the upstreams, with a folder of sinks for each kind
 ``live``                 questions of the log, live views, windows and alarms
 ``history``, ``digest``  what was measured, as columns by time; the consumer that writes it
+``questions``            the process that answers about history, and how it is asked
 ``ops``                  the people's port: page, API, metrics, health, orders
 ``wear``                 what is written to the card, and a budget for it
 ``config``               what the configuration holds, and how it is read and checked
 ``client``               what sensors import, also alone; knows nothing of the rest
 ``cli``                  the commands
+``assembly``             one agent's parts, made from its configuration, and what reloads it
+``values``, ``output``   records, times, fields and filters; and how they are shown
+``net``, ``security``    connections before anything is said on them; certificates and tokens
+``system``               what the machine gives: files, disks, clocks, the journal
 ======================== ===========================================================================
 
-Beside the folders: ``agent``, ``parts``, ``wiring`` and ``startup`` make the parts and run them;
-small modules serve several of them. Each stands on a floor, and imports only go down:
-``docs/architecture.md`` lists all floors, and follows a record through the functions;
-``tests/test_architecture.py`` enforces it.
+Beside the folders, ``agent`` runs the parts, and a few small modules serve several of them. Each
+part stands on a floor, and imports only go down: ``docs/architecture.md`` lists all floors, and
+follows a record through the functions; ``tests/test_architecture.py`` enforces it.
 
 Start reading at ``log.py`` (the promise), then ``store/__init__.py`` (the format) and
-``wire/__init__.py`` (the protocol); ``parts.py`` and ``agent.py`` show how the
+``wire/__init__.py`` (the protocol); ``assembly/parts.py`` and ``agent.py`` show how the
 parts are put together, and in which order they run.
 """
 

@@ -46,23 +46,9 @@ from pathlib import Path
 
 import trio
 
-from edge_agent import startup
-from edge_agent.clock import Clock, SystemClock
-from edge_agent.commit import RunBlocking, Trace
-from edge_agent.config import Config, with_sending
-from edge_agent.dial import Dial, NameLookup, dial_tcp
-from edge_agent.kept_sockets import KeptSockets
-from edge_agent.live import run_alarms, run_windows
-from edge_agent.ops import (
-    Notifier,
-    Watch,
-    run_watchdog,
-)
-from edge_agent.parts import AgentParts, Surroundings
-from edge_agent.store import Engine, LookAtMedium, medium_of
-from edge_agent.supervise import FirstStart, supervised, supervised_once_started
-from edge_agent.tls import server_context
-from edge_agent.wiring import (
+from edge_agent.assembly import startup
+from edge_agent.assembly.parts import AgentParts, Surroundings
+from edge_agent.assembly.wiring import (
     Listen,
     address_of,
     listen_tcp,
@@ -70,6 +56,20 @@ from edge_agent.wiring import (
     store_keys,
     store_settings,
 )
+from edge_agent.commit import RunBlocking, Trace
+from edge_agent.config import Config, with_sending
+from edge_agent.live import run_alarms, run_windows
+from edge_agent.net.dial import Dial, NameLookup, dial_tcp
+from edge_agent.net.kept_sockets import KeptSockets
+from edge_agent.ops import (
+    Notifier,
+    Watch,
+    run_watchdog,
+)
+from edge_agent.security.tls import server_context
+from edge_agent.store import Engine, LookAtMedium, medium_of
+from edge_agent.supervise import FirstStart, supervised, supervised_once_started
+from edge_agent.system.clock import Clock, SystemClock
 
 #: What the last commit of a drain gets beyond ``drain_timeout``: cards stall for seconds. What was
 #: not committed by then was not acked either.
@@ -105,8 +105,8 @@ async def run(
 
     ``config`` is as `edge_agent.config.load` gives it; set ``stop`` to drain. ``entropy`` is for
     ids and for what is sealed; ``medium`` tells where the store's file is, so that a copy is
-    noticed. All others are as in `edge_agent.parts.Surroundings`, and the machine's own where they
-    are not given. ``task_status`` is started once the agent listens.
+    noticed. All others are as in `edge_agent.assembly.parts.Surroundings`, and the machine's own
+    where they are not given. ``task_status`` is started once the agent listens.
 
     Raises:
         ConfigError, OSError: configuration and machine do not fit: a file or an address.

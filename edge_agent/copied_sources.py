@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from edge_agent.clock import Clock
 from edge_agent.metrics import Metrics
+from edge_agent.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 

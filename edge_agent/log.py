@@ -37,7 +37,6 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.commit import CommitStatistics, Committer, RunBlocking, Ticket
 from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.store import (
@@ -55,6 +54,7 @@ from edge_agent.store import (
     SourceView,
     StoreStatistics,
 )
+from edge_agent.values.clock_note import ClockNote
 
 __all__ = ["READ_BYTES", "Log", "LogSnapshot", "Ticket"]
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import trio
 
-from edge_agent.clock import Clock
 from edge_agent.errors import StoreError
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.store import DamagedBlock, Entry, Quarantined, ScrubStep
+from edge_agent.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 

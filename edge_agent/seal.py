@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.errors import ConfigError, StoreDamaged
-from edge_agent.files import refuse_pipes, why_unreadable
+from edge_agent.system.files import refuse_pipes, why_unreadable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers import Cipher

@@ -15,15 +15,15 @@ from typing import Any
 import msgpack
 import trio
 
-from edge_agent.access import Readable, everything
-from edge_agent.asking import Asker, HistoryAnswer
 from edge_agent.config import Config
 from edge_agent.digest import Digester, Keep
 from edge_agent.history import parse_question
+from edge_agent.net.access import Readable, everything
 from edge_agent.ops import Sources
-from edge_agent.record import Run
+from edge_agent.questions.asking import Asker, HistoryAnswer
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store.types import Entry
+from edge_agent.values.record import Run
 from tests.ops.real import agent
 from tests.patience import PATIENCE_S
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import audit
+from edge_agent.security import audit
 
 
 class JournalSocket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from edge_agent.clock import Reading
+from edge_agent.system.clock import Reading
 
 
 class ManualClock:

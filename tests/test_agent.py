@@ -13,12 +13,13 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from edge_agent import agent, clock, supervise
+from edge_agent import agent, supervise
 from edge_agent.agent import Running
 from edge_agent.config import Config, parse
 from edge_agent.errors import ConfigError, StoreLocked
+from edge_agent.security.tokens import add_token, revoke_token
 from edge_agent.server.poller import SharedReader
-from edge_agent.tokens import add_token, revoke_token
+from edge_agent.system import clock
 from tests.forward.http_upstream import http_upstream
 from tests.patience import PATIENCE_S, receive_to_end, receive_until
 from tests.server.test_server import fails_once

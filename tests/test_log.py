@@ -7,11 +7,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.commit import Closed
 from edge_agent.commit.committer import MEND_SECONDS
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Block, ConsumerSettings, Entry, Gap, LogSettings, Position, Stored
+from edge_agent.values.clock_note import ClockNote
 from tests.manual_clock import ManualClock
 from tests.store.support import failing_disk
 from tests.waist import NOW_NS, make_waist, numbered, open_engine, open_waist, run_of, settings

@@ -15,8 +15,8 @@ import trio
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import Record, Run, resolve_time
 from edge_agent.store import ConsumerSettings, Engine, Entry, LogSettings, Numbering, StoreSettings
+from edge_agent.values.record import Record, Run, resolve_time
 from tests.manual_clock import ManualClock
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from benchmarks.processes import Agent
 from benchmarks.records import START_S, encoded_records
-from edge_agent.clock import SystemClock
+from edge_agent.assembly.wiring import store_settings
 from edge_agent.config import Config
-from edge_agent.record import Run
 from edge_agent.store import Engine, Entry
-from edge_agent.wiring import store_settings
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import Run
 
 SOURCE = "bench/0"
 _TIME = b"\xa4time\xcb"

@@ -15,13 +15,13 @@ import confluent_kafka
 import trio
 
 from benchmarks.bench_drain import fill
-from edge_agent.clock import SystemClock
+from edge_agent.assembly.wiring import store_settings
 from edge_agent.config import Config, KafkaTable, Upstream
 from edge_agent.forward import make_sink
 from edge_agent.forward.sink import Batch, LaneResume
 from edge_agent.forward.sinks.kafka.settings import settings_of
 from edge_agent.store import Engine
-from edge_agent.wiring import store_settings
+from edge_agent.system.clock import SystemClock
 
 RECORDS = 300_000
 BATCH_BYTES = 512 * 1024

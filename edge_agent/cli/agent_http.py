@@ -32,9 +32,9 @@ from edge_agent.cli.common import (
     port_options,
 )
 from edge_agent.errors import ProtocolError
-from edge_agent.files import read_secret_line, secret_line, trusting
-from edge_agent.printable import ended, why
-from edge_agent.record import NANOSECONDS
+from edge_agent.output.printable import ended, why
+from edge_agent.system.files import read_secret_line, secret_line, trusting
+from edge_agent.values.record import NANOSECONDS
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -368,7 +368,7 @@ class AgentAddress:
 
 def _starts(parameters: Mapping[str, str], ages: Sequence[str | None]) -> list[str | None]:
     """From when on to ask: as ``from`` says; else longer and longer before ``to``, or now."""
-    from edge_agent.moments import parse_moment, parse_position
+    from edge_agent.values.moments import parse_moment, parse_position
 
     last = parameters.get("to")
     if "from" in parameters or last is None:

@@ -16,11 +16,11 @@ from edge_agent import __version__
 from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.compact import progress_bar, store_of
 from edge_agent.digest import back_up_history
-from edge_agent.files import SECRET, acting_as_owner, whole_file
 from edge_agent.ops.text import size
-from edge_agent.printable import json_text, printable
+from edge_agent.output.printable import json_text, printable
 from edge_agent.store import DATA
 from edge_agent.store.tools import MANIFEST, Manifest, Progress, take_backup
+from edge_agent.system.files import SECRET, acting_as_owner, whole_file
 
 
 @click.command()

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import click
 
-from edge_agent.block_device import IN_MEMORY, file_system_of
 from edge_agent.cli.common import Failure
 from edge_agent.cli.progress import ProgressBar
-from edge_agent.clock import SystemClock
 from edge_agent.ops.figures import cpu_seconds
 from edge_agent.ops.text import amount, duration, size
-from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, StoreSettings
+from edge_agent.system.block_device import IN_MEMORY, file_system_of
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import Run
 from edge_agent.wear import Written, written_of
 
 #: Bytes that the store of the measurement reserves; with the probe's the most that it takes.

@@ -21,12 +21,12 @@ from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
 from edge_agent.digest import HistoryReport, check_history
 from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
-from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount, size
-from edge_agent.printable import counted, json_text
+from edge_agent.output.printable import counted, json_text
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import SalvageNote, StoreLock, loss_in_words
 from edge_agent.store.tools import Deep, Report, check_store, look_deep
+from edge_agent.system.files import acting_as_owner
 
 _PROBLEMS_SHOWN = 50
 

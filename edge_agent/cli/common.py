@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edge_agent.printable import printable, printable_lines
+from edge_agent.output.printable import printable, printable_lines
 
 Raised = TypeVar("Raised", bound=Exception)
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])

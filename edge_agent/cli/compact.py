@@ -13,17 +13,17 @@ from pathlib import Path
 
 import click
 
-from edge_agent.audit import audited
 from edge_agent.cli.common import Failure, config_options, quit_if_no_store
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
 from edge_agent.digest import rewrite_history
 from edge_agent.errors import StoreLocked
-from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import size
 from edge_agent.seal import KeyRing, read_keys
+from edge_agent.security.audit import audited
 from edge_agent.store import damaged_folders
 from edge_agent.store.tools import compact_store
+from edge_agent.system.files import acting_as_owner
 
 
 @click.command()

@@ -12,9 +12,9 @@ from edge_agent.cli.run import examined, settings_of
 from edge_agent.cli.user import agent_user, look_at_start, user_option
 from edge_agent.config import Config, render_toml
 from edge_agent.errors import ConfigError
-from edge_agent.files import OPEN, replace_file
 from edge_agent.ops.facts import missing_protection, what_is_open
-from edge_agent.printable import printable
+from edge_agent.output.printable import printable
+from edge_agent.system.files import OPEN, replace_file
 
 
 @click.group(cls=Family)

@@ -15,7 +15,7 @@ from edge_agent.cli.common import Family, json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.store_access import agreed, reach, reach_options
 from edge_agent.ops.text import amount
-from edge_agent.printable import json_text
+from edge_agent.output.printable import json_text
 
 if TYPE_CHECKING:
     from edge_agent.forward import Order

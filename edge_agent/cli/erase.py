@@ -9,20 +9,20 @@ from pathlib import Path
 
 import click
 
-from edge_agent.audit import audited
 from edge_agent.cli.common import config_options
 from edge_agent.cli.compact import keys_of, not_in_use, progress_bar, store_of, what_remains
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import agreed
 from edge_agent.config import UPSTREAM
 from edge_agent.digest import rewrite_history
-from edge_agent.files import acting_as_owner
 from edge_agent.forward import without_records
 from edge_agent.live import RULE, state_without
 from edge_agent.ops.text import amount
-from edge_agent.printable import json_text
+from edge_agent.output.printable import json_text
+from edge_agent.security.audit import audited
 from edge_agent.store.tools import Erasing, erase_streams
-from edge_agent.stream_names import compile_pattern
+from edge_agent.system.files import acting_as_owner
+from edge_agent.values.stream_names import compile_pattern
 
 
 @click.command()

@@ -19,10 +19,10 @@ import msgspec
 from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
 from edge_agent.cli.common import Failure
 from edge_agent.cli.progress import ProgressBar
-from edge_agent.columnar import FORMS, Kinds, columnar_writer, needed
-from edge_agent.csv_rows import field_names, write_csv
-from edge_agent.files import whole_file
-from edge_agent.printable import cells_problem, json_text
+from edge_agent.output.columnar import FORMS, Kinds, columnar_writer, needed
+from edge_agent.output.csv_rows import field_names, write_csv
+from edge_agent.output.printable import cells_problem, json_text
+from edge_agent.system.files import whole_file
 
 _SUFFIXES = {
     ".csv": "csv", ".msgpack": "msgpack", ".parquet": "parquet", ".arrow": "arrow",

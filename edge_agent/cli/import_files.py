@@ -21,7 +21,7 @@ from edge_agent.cli.common import Failure
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.send.options import EX_DATAERR, EX_UNAVAILABLE
 from edge_agent.errors import SinkUnavailable
-from edge_agent.printable import why
+from edge_agent.output.printable import why
 
 if TYPE_CHECKING:
     from edge_agent.forward.carried import BroughtIn, Files
@@ -72,10 +72,10 @@ def _bring(
     *,
     with_gaps: bool,
 ) -> None:
-    from edge_agent.clock import SystemClock
     from edge_agent.config import Upstream
     from edge_agent.forward import Credentials, client_context
     from edge_agent.forward.carried import Bringing
+    from edge_agent.system.clock import SystemClock
 
     upstream = Upstream(name="import", url=url, ca_file=ca_file)
     headers = () if token is None else (("Authorization", f"Bearer {token}"),)

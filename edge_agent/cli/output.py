@@ -6,8 +6,8 @@ import csv
 from collections.abc import Sequence
 from typing import IO, Any
 
-from edge_agent.csv_rows import cell, field_names, write_csv
-from edge_agent.printable import csv_text, json_text, printable
+from edge_agent.output.csv_rows import cell, field_names, write_csv
+from edge_agent.output.printable import csv_text, json_text, printable
 
 #: Columns in front of the fields.
 OWN_COLUMNS = ("seq", "stream", "time", "source")

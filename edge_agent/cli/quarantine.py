@@ -17,8 +17,8 @@ from edge_agent.cli.output import print_columns
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.store_access import Reached, agreed, reach, reach_options
 from edge_agent.ops.text import size
-from edge_agent.printable import json_text, printable
-from edge_agent.record import format_time
+from edge_agent.output.printable import json_text, printable
+from edge_agent.values.record import format_time
 
 #: Entries asked for, and settled, at a time.
 _PAGE = 500

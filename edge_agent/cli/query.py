@@ -13,9 +13,9 @@ from edge_agent.cli.common import Failure
 from edge_agent.cli.export import output_file
 from edge_agent.cli.output import print_aggregates, print_csv, print_table
 from edge_agent.cli.tables import print_answer
-from edge_agent.columnar import FORMS, OWN, Kinds, columnar_writer, needed
 from edge_agent.history import AGGREGATES
-from edge_agent.printable import json_text
+from edge_agent.output.columnar import FORMS, OWN, Kinds, columnar_writer, needed
+from edge_agent.output.printable import json_text
 
 
 @click.command()

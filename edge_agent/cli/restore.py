@@ -23,7 +23,6 @@ from typing import IO
 
 import click
 
-from edge_agent.audit import audited
 from edge_agent.cli.backup import describe
 from edge_agent.cli.common import Failure, config_options, holds_store
 from edge_agent.cli.compact import not_in_use, progress_bar
@@ -32,9 +31,9 @@ from edge_agent.cli.store_access import agreed
 from edge_agent.cli.user import agent_user
 from edge_agent.config import Config
 from edge_agent.digest import BACKUP, restore_history
-from edge_agent.files import acting_as_owner, refuse_pipes
 from edge_agent.history import FOLDER
 from edge_agent.ops.text import size
+from edge_agent.security.audit import audited
 from edge_agent.store import (
     DATA,
     LOCK,
@@ -57,6 +56,7 @@ from edge_agent.store.tools import (
     restore_store,
     verify,
 )
+from edge_agent.system.files import acting_as_owner, refuse_pipes
 
 _MANIFEST_BYTES_MAX = 1024 * 1024
 #: A .tar with more in front of the two files that are looked for is no backup.

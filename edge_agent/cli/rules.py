@@ -11,7 +11,7 @@ import click
 
 from edge_agent.cli.common import Failure, Family
 from edge_agent.errors import ConfigError
-from edge_agent.printable import printable
+from edge_agent.output.printable import printable
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
@@ -42,7 +42,7 @@ def test(file: Path, lines: IO[str], stream: str | None, as_json: bool) -> None:
     used.
     """
     from edge_agent.cli.run import settings_of
-    from edge_agent.render import encode_json
+    from edge_agent.output.render import encode_json
 
     try:
         settings = settings_of(file)
@@ -77,10 +77,10 @@ def _tried(config: Config, lines: IO[str], stream: str | None) -> Iterator[Tried
     """
     from time import perf_counter
 
-    from edge_agent.clock import SystemClock
     from edge_agent.metrics import Metrics
     from edge_agent.rules import Trial, compile_rules, stream_for
-    from edge_agent.stream_names import stream_problem
+    from edge_agent.system.clock import SystemClock
+    from edge_agent.values.stream_names import stream_problem
     from edge_agent.wire import Arrival, WireLimits
 
     limits = config.limits

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 import click
 import trio
 
+from edge_agent.assembly.wiring import ports_of
 from edge_agent.cli import process
 from edge_agent.cli.common import Failure, first_of, run_options
 from edge_agent.config import Config, ConfigMistakes, examine
 from edge_agent.errors import ConfigError
-from edge_agent.kept_sockets import KeptSockets, inherited
+from edge_agent.net.kept_sockets import KeptSockets, inherited
 from edge_agent.ops.systemd import Notifier
-from edge_agent.printable import why
-from edge_agent.wiring import ports_of
+from edge_agent.output.printable import why
 
 if TYPE_CHECKING:
     from edge_agent.agent import Running

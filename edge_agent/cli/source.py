@@ -14,7 +14,7 @@ import click
 from edge_agent.cli.common import Family, json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.store_access import agreed, reach, reach_options
-from edge_agent.printable import json_text
+from edge_agent.output.printable import json_text
 
 if TYPE_CHECKING:
     from edge_agent.ops.orders.source_orders import SourceMove

@@ -11,7 +11,7 @@ from edge_agent.cli.agent_http import AgentAddress, url_options
 from edge_agent.cli.common import Failure
 from edge_agent.cli.doctor.deliveries import limits
 from edge_agent.ops.text import amount, duration, percent, phase, ratio, resending, size, taken
-from edge_agent.printable import counted, json_text, often, printable
+from edge_agent.output.printable import counted, json_text, often, printable
 
 _ALARMS_SHOWN = 10
 _REFUSED_SHOWN = 5

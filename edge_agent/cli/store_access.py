@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from edge_agent.access import everything
-from edge_agent.audit import audited
 from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.async_main import run as run_async
 from edge_agent.cli.common import (
@@ -35,10 +33,12 @@ from edge_agent.cli.common import (
 from edge_agent.cli.run import settings_of
 from edge_agent.config import Config, Size, authority_file, people_url, with_sending
 from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
-from edge_agent.files import acting_as_owner, give_to_owner
+from edge_agent.net.access import everything
 from edge_agent.ops.access import ORDER_HEADER
+from edge_agent.security.audit import audited
 from edge_agent.store import LOCK, STORE, StoreLock
 from edge_agent.store.tools import look_inside
+from edge_agent.system.files import acting_as_owner, give_to_owner
 
 if TYPE_CHECKING:
     from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder
@@ -238,7 +238,7 @@ def agreed(question: str, *, yes: bool) -> None:
 
 async def _identities(config: Config) -> Collection[str] | None:
     """The names of all tokens; None where none are configured, or where we may not look."""
-    from edge_agent.tokens import list_tokens
+    from edge_agent.security.tokens import list_tokens
 
     if config.listen.tokens is None:
         return None
@@ -252,14 +252,14 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
     # Imported here, as for `run`: whoever asks a running agent does not pay for it.
     import trio
 
-    from edge_agent.clock import SystemClock
+    from edge_agent.assembly.wiring import group_limits, store_keys, store_settings
     from edge_agent.commit import Committer
     from edge_agent.log import Log
     from edge_agent.metrics import Metrics
     from edge_agent.ops.orders.orders import Orders
     from edge_agent.rules import RulesInForce, compile_rules
     from edge_agent.store import Engine
-    from edge_agent.wiring import group_limits, store_keys, store_settings
+    from edge_agent.system.clock import SystemClock
 
     clock, metrics = SystemClock(), Metrics()
     compiled = compile_rules(config.rule, metrics, limits=config.limits, timer=time.perf_counter)

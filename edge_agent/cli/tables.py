@@ -6,7 +6,7 @@ import csv
 from typing import IO, Any
 
 from edge_agent.cli.output import print_columns
-from edge_agent.printable import csv_text, json_text
+from edge_agent.output.printable import csv_text, json_text
 
 #: Digits that a person looks at; other formats have all.
 _DIGITS = 4

@@ -11,9 +11,9 @@ import click
 from edge_agent.cli.agent_http import AGES, AgentAddress, filter_option, question, url_options
 from edge_agent.cli.output import line
 from edge_agent.errors import ProtocolError
-from edge_agent.field_path import MISSING
-from edge_agent.field_paths import parse_paths
-from edge_agent.printable import json_text
+from edge_agent.output.printable import json_text
+from edge_agent.values.field_path import MISSING
+from edge_agent.values.field_paths import parse_paths
 
 _Pick = Callable[[Iterable[dict[str, Any]]], Iterator[dict[str, Any]]]
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import click
 
-from edge_agent.audit import audited
-from edge_agent.certificate_life import RENEW_S, SERVER, certificate_life
 from edge_agent.cli.common import Failure, Family, config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, user_option
-from edge_agent.clock import SystemClock
 from edge_agent.errors import ConfigError
-from edge_agent.printable import why
-from edge_agent.record import NANOSECONDS, format_time
-from edge_agent.tls import holds_authority, is_name, make_ca, renew, renew_where_due
+from edge_agent.output.printable import why
+from edge_agent.security.audit import audited
+from edge_agent.security.certificate_life import RENEW_S, SERVER, certificate_life
+from edge_agent.security.tls import holds_authority, is_name, make_ca, renew, renew_where_due
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import NANOSECONDS, format_time
 
 _RESOLVER = Path("/etc/resolv.conf")
 

@@ -15,7 +15,6 @@ from typing import Any
 import click
 import msgspec
 
-from edge_agent.audit import audited
 from edge_agent.cli.common import Failure, Family, config_options, holds_store, json_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.run import settings_of
@@ -23,8 +22,9 @@ from edge_agent.cli.store_access import reach, reach_options
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.errors import ConfigError, EdgeAgentError
 from edge_agent.ops.text import to_second
-from edge_agent.printable import json_text, why
-from edge_agent.tokens import (
+from edge_agent.output.printable import json_text, why
+from edge_agent.security.audit import audited
+from edge_agent.security.tokens import (
     EVERYTHING,
     TOKEN_PATH,
     Token,

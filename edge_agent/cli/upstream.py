@@ -21,9 +21,9 @@ from edge_agent.cli.store_access import Remote, agreed, reach, reach_options
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.config import Config, Upstream, parse_size, shown_url
 from edge_agent.errors import EdgeAgentError
-from edge_agent.files import acting_as, acting_as_owner
 from edge_agent.ops.text import amount, percent, phase, resending, to_second
-from edge_agent.printable import json_text, printable
+from edge_agent.output.printable import json_text, printable
+from edge_agent.system.files import acting_as, acting_as_owner
 
 if TYPE_CHECKING:
     from edge_agent.cli.doctor.network import UpstreamProbe
@@ -234,8 +234,8 @@ def _try(settings: Config, upstream: Upstream, size: int, *, send: bool) -> list
     import trio
 
     from edge_agent.cli.doctor.network import ask, judge_upstream
-    from edge_agent.clock import SystemClock
     from edge_agent.forward import ProbeStep, make_sink, probe_sink
+    from edge_agent.system.clock import SystemClock
 
     about: dict[str, Any] = {
         "identity": _identity(settings),

@@ -13,7 +13,7 @@ from edge_agent.cli.common import Failure
 from edge_agent.cli.run import examined
 from edge_agent.config import Config
 from edge_agent.errors import ConfigError
-from edge_agent.files import acting_as
+from edge_agent.system.files import acting_as
 
 #: Whom README and the unit make.
 DEFAULT_USER = "edge-agent"
@@ -59,7 +59,7 @@ def look_at_start(
         Failure: we are not root and cannot look as somebody else.
     """
     # Imported here: what only asks a running agent does not pay for the agent's parts.
-    from edge_agent import startup
+    from edge_agent.assembly import startup
 
     with ExitStack() as acting:
         if user is not None and user.pw_uid != os.geteuid():

@@ -27,7 +27,6 @@ It is also a distribution of its own, for machines without an agent: ``README.md
 ``producer.py`` and ``blocking.py`` are what is used.
 """
 
-from edge_agent.backoff import Backoff
 from edge_agent.client.blocking import BlockingProducer
 from edge_agent.client.producer import Producer
 from edge_agent.client.reports import Opened, Trouble, Unacked
@@ -38,6 +37,7 @@ from edge_agent.errors import (
     StoreFailed,
     StoreTooNew,
 )
+from edge_agent.net.backoff import Backoff
 
 __all__ = [
     "Backoff",

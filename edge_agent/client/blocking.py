@@ -16,10 +16,10 @@ from typing import Self, TypedDict, TypeVar, Unpack
 
 import trio
 
-from edge_agent.backoff import Backoff
 from edge_agent.client.encoding import Fields, Format, Time
 from edge_agent.client.producer import Producer
 from edge_agent.client.reports import Opened, Trouble
+from edge_agent.net.backoff import Backoff
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
-from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError, EdgeAgentError
-from edge_agent.files import refuse_pipes
-from edge_agent.printable import why
+from edge_agent.net.dial import Dial, dial_tcp
+from edge_agent.output.printable import why
+from edge_agent.system.files import refuse_pipes
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from uuid import UUID
 import msgpack
 
 from edge_agent.errors import ProtocolError
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.stream_names import stream_problem
 
 Format = Literal["msgpack", "json"]
 #: What a sensor may hand over: a record's fields, or one value.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import trio
 
-from edge_agent.backoff import Backoff
 from edge_agent.client.buffer import Buffer
 from edge_agent.client.connection import ClientConnection, Ended
 from edge_agent.client.dial import Address, Unreachable, close_websocket, open_websocket
@@ -19,7 +18,8 @@ from edge_agent.client.encoding import Format
 from edge_agent.client.position import ProducerPosition
 from edge_agent.client.reports import Callbacks, Trouble
 from edge_agent.client.wakeup import Wakeup
-from edge_agent.dial import Dial
+from edge_agent.net.backoff import Backoff
+from edge_agent.net.dial import Dial
 from edge_agent.session import CLOSE_TAKEN_OVER, JSON_SESSION, MSGPACK_SESSION
 
 logger = logging.getLogger(__name__)

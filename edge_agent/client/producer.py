@@ -17,16 +17,16 @@ from typing import Self
 
 import trio
 
-from edge_agent.backoff import Backoff
 from edge_agent.client.buffer import Buffer, MemoryBuffer
 from edge_agent.client.dial import Address
 from edge_agent.client.disk_buffer import DiskBuffer, RunInThread
 from edge_agent.client.encoding import Fields, Format, Time, encode_record
 from edge_agent.client.link import LinkSettings, SessionLoop
 from edge_agent.client.reports import Callbacks, Opened, Trouble, Unacked, ignore
-from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError, ProtocolError
-from edge_agent.stream_names import source_problem, stream_problem
+from edge_agent.net.backoff import Backoff
+from edge_agent.net.dial import Dial, dial_tcp
+from edge_agent.values.stream_names import source_problem, stream_problem
 
 logger = logging.getLogger(__name__)
 

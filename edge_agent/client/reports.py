@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.printable import printable
+from edge_agent.output.printable import printable
 
 TroubleKind = Literal["nack", "unreachable", "refused", "stop", "lost", "renumbered", "buffer"]
 """What went wrong:

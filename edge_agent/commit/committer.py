@@ -9,13 +9,13 @@ from statistics import median
 
 import trio
 
-from edge_agent.clock import Clock
 from edge_agent.commit.accounts import Accounts
 from edge_agent.commit.gather import NEVER, GroupLimits, PendingEntries, Ticket, settle
 from edge_agent.commit.persist import CommitStore, Persistence, RunBlocking, Trace
 from edge_agent.errors import StoreFailed
 from edge_agent.metrics import Metrics
 from edge_agent.store import CommitResult, Entry
+from edge_agent.system.clock import Clock
 
 #: Entries that are not worth a commit of their own go after this long.
 LAZY_SECONDS = 30.0

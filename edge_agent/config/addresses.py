@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edge_agent.access import is_loopback
 from edge_agent.config.shape import Config
 from edge_agent.config.units import format_address, parse_address
+from edge_agent.net.access import is_loopback
 
 #: An address that means every address, and what reaches it from this machine.
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
-from edge_agent.access import is_loopback
 from edge_agent.config.check_mqtt import lacks_devices
 from edge_agent.config.check_rules import ACTIONS, rule_mistakes
 from edge_agent.config.check_upstreams import (
@@ -31,9 +30,10 @@ from edge_agent.config.units import (
 from edge_agent.config.upstreams import TWO_LANES, Upstream
 from edge_agent.config.urls import request_problems
 from edge_agent.errors import ConfigError, ProtocolError
-from edge_agent.record import DAY_S
-from edge_agent.stream_names import compile_pattern
-from edge_agent.time_format import parse_format
+from edge_agent.net.access import is_loopback
+from edge_agent.values.record import DAY_S
+from edge_agent.values.stream_names import compile_pattern
+from edge_agent.values.time_format import parse_format
 
 Where = Callable[[str], str]
 Problem = tuple[ConfigError, Sequence[str]]

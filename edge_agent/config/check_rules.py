@@ -9,13 +9,13 @@ from math import isfinite
 
 from msgspec.structs import fields
 
-from edge_agent.conditions import UNSTORED, compile_condition
 from edge_agent.config.shape import Calibration, Conversion, Rule
 from edge_agent.config.units import parse_limit
 from edge_agent.errors import ProtocolError
-from edge_agent.field_path import parse_path
-from edge_agent.measures import between
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.conditions import UNSTORED, compile_condition
+from edge_agent.values.field_path import parse_path
+from edge_agent.values.measures import between
+from edge_agent.values.stream_names import stream_problem
 
 #: Of which a rule has exactly one. The last acts after storing, the one before it while reading.
 ACTIONS = (

@@ -10,7 +10,7 @@ from edge_agent.config.upstreams import PORTS, Upstream
 from edge_agent.config.urls import Problem, servers_of
 from edge_agent.config.windows import parse_window
 from edge_agent.errors import ProtocolError
-from edge_agent.moments import parse_moment
+from edge_agent.values.moments import parse_moment
 
 
 def upstream_problems(upstream: Upstream, logs: Container[str]) -> Iterator[Problem]:

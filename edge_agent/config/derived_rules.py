@@ -10,12 +10,12 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from math import isfinite
 
-from edge_agent.conditions import compile_condition
 from edge_agent.config.shape import Alarm, Rule
 from edge_agent.config.units import format_duration
 from edge_agent.errors import ProtocolError
-from edge_agent.filter import compile_field
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.conditions import compile_condition
+from edge_agent.values.filter import compile_field
+from edge_agent.values.stream_names import stream_problem
 
 #: What an alarm may be about; one of them is given.
 CONDITIONS = ("above", "below", "rise", "fall", "where", "absent")

@@ -28,7 +28,7 @@ from edge_agent.config.shape import Config, LogConfig, Rule
 from edge_agent.config.units import parse_duration, parse_share, parse_size
 from edge_agent.config.upstreams import Upstream
 from edge_agent.errors import ConfigError
-from edge_agent.files import refuse_pipes
+from edge_agent.system.files import refuse_pipes
 
 _HEADING = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"\s*([A-Za-z0-9_\-.\"']+)\s*=\s*(.*)$")

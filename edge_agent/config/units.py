@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from edge_agent.access import is_address
 from edge_agent.config.quantities import Duration, Share, Size
+from edge_agent.net.access import is_address
 
 #: What stands behind a number, and how much it is: of durations, and of sizes.
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}

@@ -19,13 +19,13 @@ from operator import attrgetter
 
 import msgspec
 
-from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.digest.pending import LOOSE_ROWS, PendingRun, by_sender, counts_of, parts_of
 from edge_agent.digest.tail import BODY_BYTES_MAX, PART_ROWS, StreamTail, Tail
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import Way
-from edge_agent.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS
 from edge_agent.store import ERASED, Block, Gap
+from edge_agent.values.aggregates import THINNED_SOURCE
+from edge_agent.values.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS
 
 #: A machine that is on the network has set its clock so long after its start.
 WAIT_NS = 600 * NANOSECONDS

@@ -24,7 +24,6 @@ from typing import TypeVar
 
 import trio
 
-from edge_agent.clock import Clock
 from edge_agent.commit import Closed
 from edge_agent.digest.block import waits
 from edge_agent.digest.file import HistoryFile
@@ -37,6 +36,7 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Block, Gap, Position
+from edge_agent.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 

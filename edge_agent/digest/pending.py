@@ -19,7 +19,6 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import Rows, Way
-from edge_agent.record import NANOSECONDS, TimeQuality, array_header, datetime_to_ns
 from edge_agent.store import (
     LEAN_FROM_BYTES,
     array_slices,
@@ -27,6 +26,7 @@ from edge_agent.store import (
     lean_maps,
     time_of,
 )
+from edge_agent.values.record import NANOSECONDS, TimeQuality, array_header, datetime_to_ns
 
 #: Records that become columns together: fewer cost more for each.
 LOOSE_ROWS = 256

@@ -19,7 +19,6 @@ import msgspec
 from edge_agent.digest.file import BUILDING, REBUILT, map_size_of, put_in_place
 from edge_agent.digest.new_file import write_new
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreSealed
-from edge_agent.files import acting_as_owner, give_to_owner
 from edge_agent.history import (
     FOLDER,
     all_cells_of,
@@ -52,6 +51,7 @@ from edge_agent.store import (
     rename,
     sync_folder,
 )
+from edge_agent.system.files import acting_as_owner, give_to_owner
 
 BACKUP = "history.mdb"
 _PART = "history.part"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from edge_agent.errors import SinkRefused
-from edge_agent.record import Record
 from edge_agent.store import Quarantined
+from edge_agent.values.record import Record
 
 
 def quarantined(

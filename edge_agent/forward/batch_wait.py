@@ -6,11 +6,11 @@ from math import inf
 
 import trio
 
-from edge_agent.clock import Clock, Reading
 from edge_agent.config import Upstream
 from edge_agent.log import Log
-from edge_agent.record import NANOSECONDS
 from edge_agent.store import Block, Gap
+from edge_agent.system.clock import Clock, Reading
+from edge_agent.values.record import NANOSECONDS
 
 
 async def wait_for_batch(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from edge_agent.clock import Clock
 from edge_agent.config import Upstream
 from edge_agent.forward.sinks.agent.resume import moved
 from edge_agent.log import Log
-from edge_agent.moments import parse_moment
-from edge_agent.record import TIME_NS_MAX
 from edge_agent.store import ConsumerView, Position
+from edge_agent.system.clock import Clock
+from edge_agent.values.moments import parse_moment
+from edge_agent.values.record import TIME_NS_MAX
 
 logger = logging.getLogger(__name__)
 

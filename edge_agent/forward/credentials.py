@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edge_agent.config import TLS_SCHEMES, SecretFile, Upstream, header_value_problem
 from edge_agent.errors import SinkUnavailable
-from edge_agent.files import (
+from edge_agent.system.files import (
     FileState,
     file_state,
     load_pair,

@@ -28,13 +28,13 @@ from typing import Final
 
 import trio
 
-from edge_agent.clock import Clock
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable, StoreDamaged, StoreError
 from edge_agent.forward.sink import Batch, Sink
 from edge_agent.log import Log
-from edge_agent.record import Record
 from edge_agent.store import Block, Gap
+from edge_agent.system.clock import Clock
+from edge_agent.values.record import Record
 
 #: Records that are tried, one of each stream first.
 PROBES_MAX: Final = 3

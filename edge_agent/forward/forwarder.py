@@ -18,7 +18,6 @@ from functools import partial
 
 import trio
 
-from edge_agent.clock import Clock
 from edge_agent.commit import Trace
 from edge_agent.config import Upstream, shown_url
 from edge_agent.errors import Obstacle
@@ -34,6 +33,7 @@ from edge_agent.forward.windows import LOOK_S, OpeningTimes
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.supervise import supervised
+from edge_agent.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 

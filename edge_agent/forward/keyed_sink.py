@@ -16,8 +16,8 @@ import trio
 
 from edge_agent.errors import SinkError, SinkUnavailable
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, Sink, SinkParts
-from edge_agent.printable import printable, why
-from edge_agent.stream_names import compile_patterns
+from edge_agent.output.printable import printable, why
+from edge_agent.values.stream_names import compile_patterns
 
 logger = logging.getLogger(__name__)
 

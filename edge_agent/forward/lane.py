@@ -22,8 +22,6 @@ from dataclasses import replace
 
 import trio
 
-from edge_agent.backoff import Backoff
-from edge_agent.clock import Clock
 from edge_agent.commit import Closed, Trace
 from edge_agent.config import Upstream
 from edge_agent.errors import EdgeAgentError, Obstacle, SinkRefused, SinkUnavailable, StoreError
@@ -48,9 +46,11 @@ from edge_agent.forward.split import LaneLog, Split
 from edge_agent.forward.tls_clock import rest
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
+from edge_agent.net.backoff import Backoff
 from edge_agent.store import Position
-from edge_agent.stream_names import compile_patterns
 from edge_agent.supervise import in_a_word
+from edge_agent.system.clock import Clock
+from edge_agent.values.stream_names import compile_patterns
 
 logger = logging.getLogger(__name__)
 _LASTING_S = 60.0  # A connection of this length was good, also without anything to acknowledge.

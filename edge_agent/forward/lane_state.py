@@ -12,8 +12,8 @@ from edge_agent.errors import Obstacle, SinkRefused, SinkUnavailable
 from edge_agent.forward.lane_phases import HELD, WAITING, Event, Phase, next_phase
 from edge_agent.forward.sink import Acknowledged, Batch, Part
 from edge_agent.metrics import Metrics
-from edge_agent.record import UNSET_CLOCK_BEFORE_NS
 from edge_agent.store import Block, Gap
+from edge_agent.values.record import UNSET_CLOCK_BEFORE_NS
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from functools import partial
 import trio
 from msgspec import structs
 
-from edge_agent.clock import Clock
 from edge_agent.commit import Trace
 from edge_agent.config import Duration, FileTable, Upstream
 from edge_agent.errors import StoreError
@@ -29,6 +28,7 @@ from edge_agent.forward.turns import LanePlace, LaneTurns
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.supervise import supervised
+from edge_agent.system.clock import Clock
 
 #: How often it is looked whether the other lanes have passed what is to be sent once more.
 _LOOK_S = 1.0

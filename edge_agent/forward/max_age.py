@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edge_agent.clock import Reading
 from edge_agent.forward.batch_wait import age_s
 from edge_agent.store import Block, Gap
+from edge_agent.system.clock import Reading
 
 
 def is_expired(item: Block | Gap, now: Reading, max_age: float | None) -> bool:

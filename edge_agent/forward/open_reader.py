@@ -6,13 +6,13 @@ For keyed sinks there is `planned_reader.PlannedBatches`, with the same methods.
 
 from __future__ import annotations
 
-from edge_agent.clock import Clock
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.batch_wait import wait_for_batch
 from edge_agent.forward.max_age import without_expired
 from edge_agent.forward.sink import Batch
 from edge_agent.log import Log
+from edge_agent.system.clock import Clock
 
 #: One read of the store; what a read transaction may copy at a time. Some three messages to a hub:
 #: a larger read would be a longer wait between two of them, and more memory.

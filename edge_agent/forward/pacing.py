@@ -20,8 +20,8 @@ from typing import Final
 
 import trio
 
-from edge_agent.dial import Dial, secure
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, Sink
+from edge_agent.net.dial import Dial, secure
 
 #: A piece takes so long, so that lanes take turns often; within these bounds, in bytes.
 _TURN_S: Final = 0.1

@@ -13,7 +13,6 @@ from itertools import islice
 
 import trio
 
-from edge_agent.clock import Clock
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkError, SinkRefused
 from edge_agent.forward.aside import quarantined
@@ -42,8 +41,9 @@ from edge_agent.forward.plan import (
 from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.http.body import RENDERING
 from edge_agent.log import Log
-from edge_agent.record import Record
 from edge_agent.store import Block, Boot, Entry, Gap, Position, whole_consumer
+from edge_agent.system.clock import Clock
+from edge_agent.values.record import Record
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import trio
 
 from edge_agent.errors import SinkError
 from edge_agent.forward.sink import LaneResume, Sink
-from edge_agent.record import Record
+from edge_agent.values.record import Record
 
 #: The stream that a record is said to be of which was made to try an upstream out.
 PROBE_STREAM = "edge-agent/probe"

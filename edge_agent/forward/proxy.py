@@ -17,9 +17,9 @@ import h11
 import trio
 
 from edge_agent.config import TLS_SCHEMES, Upstream, format_address, shown_url
-from edge_agent.dial import Dial, secure
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import basic_authorization
+from edge_agent.net.dial import Dial, secure
 
 _VARIABLES = ("https_proxy", "http_proxy", "all_proxy")
 #: What can go through a proxy.

@@ -109,7 +109,7 @@ class RecallSurvey:
 
 
 class LogRecall(Protocol):
-    """Gives back what a log no longer has; `edge_agent.recall` is one."""
+    """Gives back what a log no longer has; `edge_agent.questions.recall` is one."""
 
     async def survey(
         self, log: str, upto: int, order: ResendOrder, within_s: float

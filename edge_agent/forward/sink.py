@@ -21,15 +21,15 @@ from typing import Literal, Protocol
 
 import trio
 
-from edge_agent.clock import Clock
-from edge_agent.clock_note import ClockNote
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream
-from edge_agent.dial import Dial
 from edge_agent.forward.max_age import expired_numbers
-from edge_agent.record import Record
+from edge_agent.net.dial import Dial
 from edge_agent.store import Block, Gap, Identity
 from edge_agent.store.thinning import as_owed, thinned_numbers, whole_ranges, withheld_numbers
+from edge_agent.system.clock import Clock
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import Record
 
 #: Newer records, or all of them; the backlog, where it is sent beside them; and what a person wants
 #: sent once more (`edge_agent.forward.resend`).

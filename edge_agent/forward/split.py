@@ -45,7 +45,6 @@ from typing import Final
 
 import trio
 
-from edge_agent.clock import Clock
 from edge_agent.config import TWO_LANES, Upstream
 from edge_agent.forward.batch_wait import age_s
 from edge_agent.forward.beginning import beginning, not_past_end
@@ -56,6 +55,7 @@ from edge_agent.forward.sinks.agent.resume import moved
 from edge_agent.forward.turns import LanePlace, LaneTurns
 from edge_agent.log import READ_BYTES, Log
 from edge_agent.store import BACKLOG, OLDER, Block, Entry, Gap, Position
+from edge_agent.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 

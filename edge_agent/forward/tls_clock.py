@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 import trio
 
-from edge_agent.clock import Clock
 from edge_agent.config import Upstream
-from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import client_context
-from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.net.dial import Dial
+from edge_agent.system.clock import Clock
+from edge_agent.values.record import NANOSECONDS, format_time
 
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME; Python's ssl has no name for it.
 _NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from edge_agent.clock import Reading
 from edge_agent.config import DAY, DAYS, WEEK, parse_window
-from edge_agent.record import NANOSECONDS
+from edge_agent.system.clock import Reading
+from edge_agent.values.record import NANOSECONDS
 
 #: How often the clock is looked at.
 LOOK_S: Final = 5.0

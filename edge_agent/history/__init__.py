@@ -2,8 +2,8 @@
 
 A log is in order of arrival and is trimmed; history is in order of time and is what one asks. It is
 a consumer of every log (`edge_agent.digest`), with a file of its own beside the store. Questions
-are answered by a process of their own (`edge_agent.answering`), which reads the file and knows
-nothing of the store.
+are answered by a process of their own (`edge_agent.questions.answering`), which reads the file and
+knows nothing of the store.
 
 Format
 ------

@@ -1,4 +1,4 @@
-"""Messages between the agent and the process that answers; `edge_agent.answering` says how."""
+"""Messages between the agent and the process that answers (`edge_agent.questions`)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class Recall(Struct, array_like=True, frozen=True):
 class RecalledBlock(Struct, array_like=True, frozen=True):
     """A stretch of a log as history has it, in the form of the store's blocks: ``count`` seqs from
     ``first`` on, ``payload`` with ``codec`` and ``raw_len``. Seqs that are not asked for are places
-    without a record (`edge_agent.record.ERASED`). ``corrected``: our clock gave the times, and was
-    put right later; ``origin``: agent, epoch, log and seq of the first record of another agent's.
+    without a record (`edge_agent.values.record.ERASED`). ``corrected``: our clock gave the times,
+    and was put right later; ``origin``: agent, epoch, log and seq of the first record of another
+    agent's.
     """
 
     first: int

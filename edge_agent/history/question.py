@@ -13,7 +13,7 @@ group       with ``step``: ``stream`` (default), ``none`` for all streams togeth
             a part of their names, from 1
 fill        with ``step``: ``none`` (default), ``null``, ``previous`` or a number for steps without
             any record
-filter      which records (`edge_agent.filter`); with it roll-ups cannot be used
+filter      which records (`edge_agent.values.filter`); with it roll-ups cannot be used
 order       ``oldest`` (default with fields) or ``newest`` first
 limit       rows at most
 next        where to go on: ``next`` of the answer before, all else unchanged
@@ -23,7 +23,7 @@ times       in tables: ``iso`` (default) or ``unix``, seconds since 1970 as numb
 With neither fields nor step the answer is whole records; with fields alone it is points, a row for
 each record that has one of them. Steps are aligned to 1970-01-01T00:00:00Z, and a question with a
 step is about whole steps: its range is widened to them. Fields are written as in
-`edge_agent.field_paths`.
+`edge_agent.values.field_paths`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge_agent.errors import ProtocolError
-from edge_agent.field_paths import parse_paths
-from edge_agent.filter import compile_filter
 from edge_agent.history.keys import DAY_NS, HOUR_NS, MINUTE_NS
-from edge_agent.moments import bad_query, parse_moment, parse_step
-from edge_agent.record import TIME_NS_MAX, format_time
+from edge_agent.values.field_paths import parse_paths
+from edge_agent.values.filter import compile_filter
+from edge_agent.values.moments import bad_query, parse_moment, parse_step
+from edge_agent.values.record import TIME_NS_MAX, format_time
 
 #: What roll-ups know.
 ROLLED_UP = ("count", "min", "max", "mean", "sum", "first", "last", "stddev")

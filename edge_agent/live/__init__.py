@@ -1,8 +1,8 @@
 """Asking and processing: readers of the log that live in the agent itself.
 
 - `Live` answers bounded questions (`query.py`) and keeps live views (`subscribe.py`); both select
-  by stream pattern, time and a small filter (`edge_agent.filter`), and are shown by
-  `edge_agent.render` as JSON, lines of JSON or CSV.
+  by stream pattern, time and a small filter (`edge_agent.values.filter`), and are shown by
+  `edge_agent.output.render` as JSON, lines of JSON or CSV.
 - `run_windows` and `run_alarms` derive records after storing, each once through any crash
   (`derive.py`): sums over tumbling and sliding windows per stream, by the records' own time
   (`windows.py`; `window_state.py` says when they close and what late means), and a record whenever

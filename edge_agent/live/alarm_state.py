@@ -32,15 +32,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edge_agent.aggregates import is_number
-from edge_agent.clock import Reading
-from edge_agent.conditions import compile_condition
 from edge_agent.config import Alarm
-from edge_agent.filter import compile_field
 from edge_agent.live.stored_state import pack_state, unpack_state
 from edge_agent.live.window_state import AHEAD_NS_MAX
-from edge_agent.record import NANOSECONDS, Record
 from edge_agent.store import Boot
+from edge_agent.system.clock import Reading
+from edge_agent.values.aggregates import is_number
+from edge_agent.values.conditions import compile_condition
+from edge_agent.values.filter import compile_field
+from edge_agent.values.record import NANOSECONDS, Record
 
 #: Streams that one rule watches in one log.
 STREAMS_MAX = 5000

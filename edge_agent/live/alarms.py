@@ -19,14 +19,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edge_agent.clock import Clock, Reading
 from edge_agent.config import Alarm, Rule, format_duration
 from edge_agent.live.alarm_state import GRACE_NS, AlarmChange, AlarmStates
 from edge_agent.live.derive import Now, Result, derive, derived_runs
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import NANOSECONDS, Record, Run, format_time
 from edge_agent.store import Boot
+from edge_agent.system.clock import Clock, Reading
+from edge_agent.values.record import NANOSECONDS, Record, Run, format_time
 
 #: A clock can be set at any time, so nobody sleeps for longer until a date.
 _NAP_SECONDS = 60.0

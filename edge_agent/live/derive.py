@@ -30,15 +30,15 @@ from typing import Protocol, TypeVar, TypeVarTuple
 import msgpack
 import trio
 
-from edge_agent.aggregates import THINNED_SOURCE
-from edge_agent.clock import Clock, Reading
 from edge_agent.commit import Closed
 from edge_agent.config import Rule
 from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
 from edge_agent.log import Log
-from edge_agent.record import NANOSECONDS, Record, Run, as_sent
 from edge_agent.store import Block, Boot, Entry, Gap, Position
-from edge_agent.stream_names import STREAM_BYTES_MAX, compile_patterns
+from edge_agent.system.clock import Clock, Reading
+from edge_agent.values.aggregates import THINNED_SOURCE
+from edge_agent.values.record import NANOSECONDS, Record, Run, as_sent
+from edge_agent.values.stream_names import STREAM_BYTES_MAX, compile_patterns
 
 logger = logging.getLogger(__name__)
 

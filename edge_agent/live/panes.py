@@ -11,7 +11,7 @@ are rounded alike.
 
 from __future__ import annotations
 
-from edge_agent.aggregates import FIELDS_MAX, Summary
+from edge_agent.values.aggregates import FIELDS_MAX, Summary
 
 Fields = dict[str, Summary]
 """The figures of each field; at most `FIELDS_MAX` of them."""

@@ -5,7 +5,7 @@
 =========== ==================================================================================
 stream      pattern, ``**`` by default
 from, to    times (``from <= time < to``), or positions ``log:seq`` (that log alone, both included)
-filter      see `edge_agent.filter`
+filter      see `edge_agent.values.filter`
 limit       records at most, 1000 by default
 next        where to go on: ``next`` of the answer before, all else unchanged
 aggregate   a field: count, min, max, mean, first and last per stream, instead of records
@@ -26,21 +26,21 @@ from typing import Any
 
 import trio
 
-from edge_agent.aggregates import Summary, is_number
 from edge_agent.errors import ProtocolError, StoreDamaged
-from edge_agent.filter import Filter, compile_filter
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.moments import (
+from edge_agent.store import Block, Gap
+from edge_agent.values.aggregates import Summary, is_number
+from edge_agent.values.filter import Filter, compile_filter
+from edge_agent.values.moments import (
     Position,
     bad_query,
     format_position,
     parse_moment,
     parse_position,
 )
-from edge_agent.record import TIME_NS_MAX, Record
-from edge_agent.store import Block, Gap
-from edge_agent.stream_names import compile_pattern
+from edge_agent.values.record import TIME_NS_MAX, Record
+from edge_agent.values.stream_names import compile_pattern
 
 LIMIT_DEFAULT = 1000
 SEQ_MAX = 2**63

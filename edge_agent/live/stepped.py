@@ -21,10 +21,10 @@ from typing import Any
 import msgspec
 import trio
 
-from edge_agent.field_path import MISSING
-from edge_agent.field_paths import FieldPath
 from edge_agent.live.subscribe import LiveBatch, Subscription
-from edge_agent.record import NANOSECONDS, Record
+from edge_agent.values.field_path import MISSING
+from edge_agent.values.field_paths import FieldPath
+from edge_agent.values.record import NANOSECONDS, Record
 
 #: What a record takes besides its fields, about.
 _RECORD_BYTES = 400

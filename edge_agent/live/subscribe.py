@@ -25,13 +25,13 @@ from typing import Literal
 import trio
 
 from edge_agent.errors import ProtocolError, StoreDamaged
-from edge_agent.filter import Filter
 from edge_agent.live.query import EARLIEST_NS
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.moments import Position, bad_query
-from edge_agent.record import Record
 from edge_agent.store import Block, CommitResult, Gap
+from edge_agent.values.filter import Filter
+from edge_agent.values.moments import Position, bad_query
+from edge_agent.values.record import Record
 
 Start = Literal["new"] | Position | int
 """Where a subscription begins: with what comes from now on; at a position of one log (and the

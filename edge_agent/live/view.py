@@ -6,20 +6,20 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
-from edge_agent.access import Readable
-from edge_agent.clock import Clock
 from edge_agent.config import Limits
 from edge_agent.errors import ProtocolError
-from edge_agent.field_paths import FieldPath, parse_paths
-from edge_agent.filter import compile_filter
 from edge_agent.live.query import Queries, Query, QueryAnswer, QueryLimits, parse_query
 from edge_agent.live.stepped import PickedView, SteppedView
 from edge_agent.live.subscribe import LiveBatch, Start, Subscription, Subscriptions
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.moments import bad_query, parse_moment, parse_position, parse_step
-from edge_agent.record import NANOSECONDS
-from edge_agent.stream_names import compile_pattern
+from edge_agent.net.access import Readable
+from edge_agent.system.clock import Clock
+from edge_agent.values.field_paths import FieldPath, parse_paths
+from edge_agent.values.filter import compile_filter
+from edge_agent.values.moments import bad_query, parse_moment, parse_position, parse_step
+from edge_agent.values.record import NANOSECONDS
+from edge_agent.values.stream_names import compile_pattern
 
 #: The shortest and the longest step of a view.
 STEPS = ("100ms", "1d")

@@ -31,11 +31,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edge_agent.aggregates import FIELD_NAME_MAX, FIELDS_MAX, Summary, is_number
 from edge_agent.live.panes import Fields, Panes
 from edge_agent.live.stored_state import pack_state, unpack_state
-from edge_agent.record import NANOSECONDS, Record
 from edge_agent.store import Boot
+from edge_agent.values.aggregates import FIELD_NAME_MAX, FIELDS_MAX, Summary, is_number
+from edge_agent.values.record import NANOSECONDS, Record
 
 #: Streams without open windows whose watermark is remembered.
 STREAMS_MAX = 1000

@@ -19,14 +19,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from edge_agent.clock import Clock, Reading
 from edge_agent.config import Rule
 from edge_agent.live.derive import Now, Result, derive, derived_runs
 from edge_agent.live.window_state import ClosedWindow, OpenWindows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import NANOSECONDS, Record, Run
 from edge_agent.store import Boot
+from edge_agent.system.clock import Clock, Reading
+from edge_agent.values.record import NANOSECONDS, Record, Run
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from edge_agent.access import (
+from edge_agent.net.access import (
     Readable,
     bearer_secret,
     everything,

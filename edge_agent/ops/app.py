@@ -38,10 +38,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge_agent.access import Readable, bearer_secret, everything, nothing
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.forward import OrderRefused
 from edge_agent.history import is_about_history
+from edge_agent.net.access import Readable, bearer_secret, everything, nothing
 from edge_agent.ops import access
 from edge_agent.ops.access import AccessRefusal, Rules
 from edge_agent.ops.facts import Sources
@@ -67,9 +67,9 @@ from edge_agent.ops.sampler import Watch
 from edge_agent.ops.sign_in import SignIn
 from edge_agent.ops.status import Status
 from edge_agent.ops.stream_answers import Exposed, stream_pieces
-from edge_agent.record import NANOSECONDS
 from edge_agent.store import Quarantined
-from edge_agent.stream_names import compile_pattern
+from edge_agent.values.record import NANOSECONDS
+from edge_agent.values.stream_names import compile_pattern
 
 #: Asked for most often, so that it does not go through Starlette, which takes as long to find a
 #: route as the agent does for all the rest of a question.

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.access import is_loopback
-from edge_agent.certificate_life import CertificateLife
-from edge_agent.clock import Clock
 from edge_agent.config import Config, Share, Upstream, parse_address
 from edge_agent.config import LogConfig as LogSettings
 from edge_agent.copied_sources import CopiesSeen
 from edge_agent.metrics import Metrics
+from edge_agent.net.access import is_loopback
+from edge_agent.net.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.ops import health
 from edge_agent.ops.forecast import about_budget, about_card
 from edge_agent.ops.status import (
@@ -36,17 +35,17 @@ from edge_agent.ops.status import (
     StoreStatus,
     UpstreamStatus,
 )
-from edge_agent.printable import ended, grouped, often
-from edge_agent.record import DAY_S, NANOSECONDS, format_time
-from edge_agent.refused_peers import RefusedPeer, RefusedPeers
+from edge_agent.output.printable import ended, grouped, often
 from edge_agent.scrubber import ScrubStatus
+from edge_agent.security.certificate_life import CertificateLife
+from edge_agent.security.token_uses import TokenUses
+from edge_agent.security.tokens import Tokens
 from edge_agent.store import Identity, loss_in_words
-from edge_agent.token_uses import TokenUses
-from edge_agent.tokens import Tokens
+from edge_agent.system.clock import Clock
+from edge_agent.values.record import DAY_S, NANOSECONDS, format_time
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
-    from edge_agent.asking import Asker
     from edge_agent.commit import CommitStatistics
     from edge_agent.digest import Digester, HistoryStatus
     from edge_agent.forward import (
@@ -56,12 +55,13 @@ if TYPE_CHECKING:
         Resend,
         ResendProgress,
     )
-    from edge_agent.journal_tail import JournalLine
     from edge_agent.live import AlarmOn, Live
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part
+    from edge_agent.questions.asking import Asker
     from edge_agent.rules import RulesInForce
     from edge_agent.store import StoreStatistics
+    from edge_agent.system.journal_tail import JournalLine
 
 #: For so long after it happened health tells of it; status always.
 TOLD_S = 7 * DAY_S

@@ -15,12 +15,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from edge_agent.certificate_life import (
-    AUTHORITY_LATE_S,
-    AUTHORITY_SOON_S,
-    SOON_S,
-    CertificateLife,
-)
 from edge_agent.digest import HistoryStatus
 from edge_agent.errors import Obstacle
 from edge_agent.ops.status import (
@@ -32,8 +26,14 @@ from edge_agent.ops.status import (
     UpstreamStatus,
     Word,
 )
-from edge_agent.printable import counted, ended, grouped, often
-from edge_agent.record import DAY_S
+from edge_agent.output.printable import counted, ended, grouped, often
+from edge_agent.security.certificate_life import (
+    AUTHORITY_LATE_S,
+    AUTHORITY_SOON_S,
+    SOON_S,
+    CertificateLife,
+)
+from edge_agent.values.record import DAY_S
 
 #: A commit that takes longer than this is shown; cards stall for seconds now and then.
 SLOW_COMMIT_S = 10.0

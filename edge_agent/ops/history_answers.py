@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import trio
 from starlette.responses import Response
 
-from edge_agent.access import Readable
 from edge_agent.history import no_history, parse_question
-from edge_agent.moments import bad_query
+from edge_agent.net.access import Readable
 from edge_agent.ops.long_answers import TYPES, Pieces, Places
+from edge_agent.values.moments import bad_query
 
 if TYPE_CHECKING:
     from edge_agent.ops.facts import Sources

@@ -3,13 +3,13 @@
 `http_connection` has the protocol, Starlette (in `app`) the routes; here is who may be connected:
 
 - Who connects faster than ``unproved_per_address`` a second for long, and is let in for nothing, is
-  reset before anything is spent on it (`edge_agent.accepting`).
+  reset before anything is spent on it (`edge_agent.net.accepting`).
 - Who waits for a head, because it has just come or because its last answer is sent, is *unproved*
   and competes with its like alone: at most ``unproved``, and ``unproved_per_address`` of one
   address; the one that has waited longest is closed for a newcomer. TLS counts as waiting.
 - Who has been let in for a request has one of ``connections`` places while it is answered; how they
-  are shared among identities is in `edge_agent.connection_quota`. One that does not send its body,
-  or does not take its answer, is the first to give way.
+  are shared among identities is in `edge_agent.net.connection_quota`. One that does not send its
+  body, or does not take its answer, is the first to give way.
 - Each connection has its own guard: what goes wrong in it ends with it.
 
 HTTP/2 is not spoken: it lets one peer hold a hundred answers at the cost of one socket, and nothing
@@ -25,9 +25,10 @@ from dataclasses import dataclass
 
 import trio
 
-from edge_agent.accepting import LINGER_S, Refused, Sieve, linger, next_connection
 from edge_agent.config import Http
-from edge_agent.connection_quota import Arrivals, Place, ProvedQuota, UnprovedQuota
+from edge_agent.net.accepting import LINGER_S, Refused, Sieve, linger, next_connection
+from edge_agent.net.connection_quota import Arrivals, Place, ProvedQuota, UnprovedQuota
+from edge_agent.net.refused_peers import tls_trouble
 from edge_agent.ops.http_connection import (
     CALLER,
     HEAD_TIMEOUT_S,
@@ -35,7 +36,6 @@ from edge_agent.ops.http_connection import (
     HttpServerConnection,
     error_answer,
 )
-from edge_agent.refused_peers import tls_trouble
 
 logger = logging.getLogger(__name__)
 

@@ -30,9 +30,9 @@ import h11
 import msgspec
 import trio
 
-from edge_agent.accepting import LINGER_S, linger
-from edge_agent.http_framing import framing_fault
-from edge_agent.printable import without_repr
+from edge_agent.net.accepting import LINGER_S, linger
+from edge_agent.net.http_framing import framing_fault
+from edge_agent.output.printable import without_repr
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

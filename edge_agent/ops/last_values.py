@@ -13,8 +13,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 
-from edge_agent.field_paths import numbers_of
-from edge_agent.record import NANOSECONDS, Record, TimeTrust
+from edge_agent.values.field_paths import numbers_of
+from edge_agent.values.record import NANOSECONDS, Record, TimeTrust
 
 #: Number fields that are kept of a record.
 FIELDS_MAX = 32

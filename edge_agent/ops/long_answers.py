@@ -16,13 +16,13 @@ import msgspec
 import trio
 from starlette.responses import Response
 
-from edge_agent import render
-from edge_agent.access import Readable
-from edge_agent.asking import had_in_time
 from edge_agent.errors import ProtocolError, StoreError
+from edge_agent.net.access import Readable
 from edge_agent.ops.http_connection import Receive, Scope, Send
 from edge_agent.ops.parameters import refuse_unknown
-from edge_agent.printable import csv_text
+from edge_agent.output import render
+from edge_agent.output.printable import csv_text
+from edge_agent.questions.asking import had_in_time
 
 if TYPE_CHECKING:
     from edge_agent.live import Live, LiveBatch, QueryAnswer

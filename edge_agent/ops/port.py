@@ -12,16 +12,16 @@ from functools import partial
 
 import trio
 
-from edge_agent.accepting import listen_on
-from edge_agent.access import is_loopback
 from edge_agent.config import Config, format_address, parse_address
-from edge_agent.kept_sockets import KeptSockets, endpoint
+from edge_agent.net.accepting import listen_on
+from edge_agent.net.access import is_loopback
+from edge_agent.net.kept_sockets import KeptSockets, endpoint
 from edge_agent.ops import http
 from edge_agent.ops.access import Rules
 from edge_agent.ops.app import make_app
 from edge_agent.ops.facts import Sources
 from edge_agent.ops.sampler import Watch
-from edge_agent.tls import server_context
+from edge_agent.security.tls import server_context
 
 
 async def serve_people(

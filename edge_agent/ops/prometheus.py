@@ -16,7 +16,7 @@ from prometheus_client.core import Metric as Family
 
 from edge_agent.metrics import TABLE, Metric, Metrics
 from edge_agent.ops.status import Status, UpstreamStatus
-from edge_agent.printable import printable_lines
+from edge_agent.output.printable import printable_lines
 
 Sample = tuple[str, tuple[str, ...], float]
 """Name of a metric in the table, its labels, its value."""

@@ -24,7 +24,7 @@ from edge_agent.ops.facts import (
 from edge_agent.ops.forecast import Projections, about_wear
 from edge_agent.ops.status import AgentStatus, LogStatus, Status, StreamsStatus, UpstreamStatus
 from edge_agent.ops.streams import Directory
-from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.values.record import NANOSECONDS, format_time
 from edge_agent.wear import Keeper, Wear
 
 #: A slow timer that keeps rates honest while nobody asks; the only tick at rest.

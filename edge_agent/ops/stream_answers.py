@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from edge_agent.ops.streams import Directory, Seen
-from edge_agent.record import NANOSECONDS, format_time
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.record import NANOSECONDS, format_time
+from edge_agent.values.stream_names import compile_patterns
 
 logger = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ import trio
 
 from edge_agent.errors import StoreDamaged, StoreError
 from edge_agent.ops.last_values import LastValue, LastValues
-from edge_agent.record import NANOSECONDS
 from edge_agent.store import ERASED, Block, Gap, RunView
+from edge_agent.values.record import NANOSECONDS
 
 if TYPE_CHECKING:
     from edge_agent.log import Log

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edge_agent.printable import grouped
+from edge_agent.output.printable import grouped
 
 #: Below how many seconds to say it in which unit.
 _ROUGH = (
@@ -61,7 +61,7 @@ def phase(word: str, retry_in_s: float | None, outlook: str | None = None) -> st
 
 
 def to_second(time: str | None) -> str:
-    """A time as `edge_agent.record.format_time` writes it, without its part below a second."""
+    """A time as `edge_agent.values.record.format_time` writes it, without its part of a second."""
     return re.sub(r"\.\d+Z$", "Z", time or "")
 
 

@@ -3,7 +3,7 @@
 A run that no rule touches passes as it came, with the bytes that its sender encoded; so does each
 record that none touches in a run that others do. What is left of a run keeps its numbers: each is
 used up whether its record was stored, left out, set aside or became several. Records with numbers
-that do not follow one another are different runs (`edge_agent.record.Run`).
+that do not follow one another are different runs (`edge_agent.values.record.Run`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import replace
 import msgpack
 import msgspec
 
-from edge_agent.record import Run
 from edge_agent.rules.hooks import Hook
 from edge_agent.rules.steps import Fields, Spot, Step, Unfit, time_of
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.record import Run
+from edge_agent.values.stream_names import stream_problem
 from edge_agent.wire import (
     RUN_BYTES_MAX,
     Arrival,

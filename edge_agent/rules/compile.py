@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from edge_agent.conditions import UNSTORED, compile_condition
 from edge_agent.config import Limits, Rule, parse_limit
 from edge_agent.metrics import Metrics
 from edge_agent.rules.apply import CompiledRules
@@ -28,7 +27,8 @@ from edge_agent.rules.profiles import profile_act
 from edge_agent.rules.schema import checker
 from edge_agent.rules.steps import Act, Fields, Outcome, Spot, Step
 from edge_agent.rules.time_keys import compile_time_keys
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.conditions import UNSTORED, compile_condition
+from edge_agent.values.stream_names import compile_patterns
 from edge_agent.wire import WireLimits
 
 Timer = Callable[[], float]

@@ -18,9 +18,9 @@ import msgpack
 
 from edge_agent.config import Calibration, Conversion
 from edge_agent.errors import ConfigError
-from edge_agent.files import read_secret_line, why_unreadable
-from edge_agent.measures import Change, between, scaled
 from edge_agent.rules.steps import Act, Fields, Outcome, Spot
+from edge_agent.system.files import read_secret_line, why_unreadable
+from edge_agent.values.measures import Change, between, scaled
 
 REDACTED = "[redacted]"
 #: Of a pseudonym: 128 bits, in hex.

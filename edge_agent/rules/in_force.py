@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter as Tally
 
 from edge_agent.metrics import Metrics
-from edge_agent.record import Run
 from edge_agent.rules.apply import CompiledRules, Ruled
 from edge_agent.rules.time_keys import TimeKeyOf
+from edge_agent.values.record import Run
 
 #: Records that rules work on without a rest: a millisecond or two.
 TURN_RECORDS = 64

@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar
 
 import msgpack
 
-from edge_agent.record import NANOSECONDS
 from edge_agent.rules.steps import Act, Fields, Outcome, Spot
+from edge_agent.values.record import NANOSECONDS
 
 #: When there are more, the one that was not written for longest is forgotten.
 STREAMS_MAX = 4096

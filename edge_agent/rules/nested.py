@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edge_agent.field_path import MISSING, look_up, parse_path
 from edge_agent.rules.steps import Act, Fields, Outcome, Spot, Unfit
+from edge_agent.values.field_path import MISSING, look_up, parse_path
 
 _Paths = Iterable[tuple[str, tuple[str, ...]]]
 

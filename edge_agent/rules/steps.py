@@ -9,8 +9,8 @@ from typing import Any
 import msgpack
 
 from edge_agent.errors import EdgeAgentError, ProtocolError
-from edge_agent.filter import Filter
-from edge_agent.record import HISTORIC, resolve_time
+from edge_agent.values.filter import Filter
+from edge_agent.values.record import HISTORIC, resolve_time
 
 Fields = dict[Any, Any]
 """A record's map, with ``time`` and ``stream`` if the sender wrote them."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 
 from edge_agent.config import Rule
 from edge_agent.rules.apply import STREAMS_REMEMBERED
-from edge_agent.stream_names import compile_patterns
-from edge_agent.time_format import parse_format
+from edge_agent.values.stream_names import compile_patterns
+from edge_agent.values.time_format import parse_format
 from edge_agent.wire import TimeKey
 
 TimeKeyOf = Callable[[str], TimeKey | None]

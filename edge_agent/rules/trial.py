@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from edge_agent.config import Rule
-from edge_agent.record import Run, format_time, resolve_time
 from edge_agent.rules.apply import CompiledRules
+from edge_agent.values.record import Run, format_time, resolve_time
 from edge_agent.wire import Arrival, WireLimits, read_messages, run_slices
 
 _fields_of = msgspec.msgpack.Decoder(dict[str, Any]).decode

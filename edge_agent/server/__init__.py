@@ -35,9 +35,10 @@ Invariants, each with its tests:
 - One peer never harms another: a guard per connection, a deadline on every wait, a bound on
   everything that is kept for a peer.
 - From the first record that is refused on, nothing of that session is accepted.
-- Who connects again and again and proves nothing costs next to nothing (`edge_agent.accepting`).
+- Who connects again and again and proves nothing costs next to nothing
+  (`edge_agent.net.accepting`).
 - Who has not proved who it is competes with its like alone, and no identity keeps another out
-  (`edge_agent.connection_quota`).
+  (`edge_agent.net.connection_quota`).
 - What a token opened ends within two seconds after that was revoked or narrowed (`tokens`).
 - One source, one connection: a newer hello waits until everything that the older connection
   appended has been settled (`source_claims`).

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_agent.access import bearer_secret, host_name, is_bearer, is_ours, nothing
 from edge_agent.config import Listen
+from edge_agent.net.access import bearer_secret, host_name, is_bearer, is_ours, nothing
+from edge_agent.security.tokens import Token, Tokens
 from edge_agent.server.handshake import HandshakeRefusal, Head
-from edge_agent.tokens import Token, Tokens
 
 #: Buckets of peers that have been quiet long enough to be full again are forgotten at this many.
 BUCKETS_MAX = 4096

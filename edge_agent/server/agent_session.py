@@ -36,10 +36,8 @@ from dataclasses import replace
 import trio
 from msgspec import structs
 
-from edge_agent.clock_note import BOOT_NS_MAX, ClockNote
 from edge_agent.commit import Closed, Ticket
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
-from edge_agent.record import DAY_S, ForeignBlock
 from edge_agent.server.acks import Owed
 from edge_agent.server.closing import NotNow, Refused, not_now
 from edge_agent.server.context import Parts, Visitor
@@ -59,6 +57,8 @@ from edge_agent.store import (
     foreign_stream,
     without_streams,
 )
+from edge_agent.values.clock_note import BOOT_NS_MAX, ClockNote
+from edge_agent.values.record import DAY_S, ForeignBlock
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, ReceivedSegments, Segment, WireLimits
 
 #: What a session has in flight is worth a commit of its own.

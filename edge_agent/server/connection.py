@@ -3,10 +3,10 @@
 `Connection.serve` never lets one peer harm another: every wait has a deadline, and whatever it
 raises is caught by the listener's guard, for this connection alone.
 
-Whether it is heard at all was decided before (`edge_agent.accepting`). Until it was judged a
+Whether it is heard at all was decided before (`edge_agent.net.accepting`). Until it was judged a
 connection has a place among those that have proved nothing (``listen.unproved``), which the next
 one may take from it; then one of ``listen.connections``, by the name of its token or, without
-tokens, its address. See `edge_agent.connection_quota`.
+tokens, its address. See `edge_agent.net.connection_quota`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from edge_agent.access import is_loopback
-from edge_agent.connection_quota import Place
 from edge_agent.errors import ProtocolError
-from edge_agent.refused_peers import tls_trouble
+from edge_agent.net.access import is_loopback
+from edge_agent.net.connection_quota import Place
+from edge_agent.net.refused_peers import tls_trouble
+from edge_agent.security.tokens import Tokens
 from edge_agent.server.admission import Peer, admit
 from edge_agent.server.agent_session import serve_forward
 from edge_agent.server.closing import End
@@ -30,7 +31,6 @@ from edge_agent.server.query_session import serve_query, serve_subscription
 from edge_agent.server.sensor_session import serve_session
 from edge_agent.server.transport import abort
 from edge_agent.server.websocket import WebSocket
-from edge_agent.tokens import Tokens
 from edge_agent.wire import (
     FORWARD_MESSAGE_BYTES,
     HTTP_STATUS,

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 import trio
 
-from edge_agent.asking import Asker
-from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config import Limits, Listen
-from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
 from edge_agent.copied_sources import Copies
 from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import Run
-from edge_agent.refused_peers import RefusedPeers
+from edge_agent.net.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
+from edge_agent.net.refused_peers import RefusedPeers
+from edge_agent.questions.asking import Asker
 from edge_agent.rules import RulesInForce
+from edge_agent.security.token_uses import TokenUses
+from edge_agent.security.tokens import Tokens
 from edge_agent.server.acks import Teller
 from edge_agent.server.admission import Grant, Peer, RateLimits
 from edge_agent.server.fair_turns import Turns
@@ -31,8 +31,8 @@ from edge_agent.server.source_claims import Claims
 from edge_agent.server.source_owners import Owners
 from edge_agent.session import FailureMemory
 from edge_agent.store import Quarantined
-from edge_agent.token_uses import TokenUses
-from edge_agent.tokens import Tokens
+from edge_agent.system.clock import Clock
+from edge_agent.values.record import Run
 from edge_agent.wire import ConnectionMode, Endpoint, Reject, ServerSession, WireLimits
 
 

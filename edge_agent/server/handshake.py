@@ -17,10 +17,10 @@ from http import HTTPStatus
 import h11
 import trio
 
-from edge_agent.accepting import LINGER_S, linger
-from edge_agent.http_framing import framing_fault
-from edge_agent.printable import ended, without_repr
-from edge_agent.tokens import TOKEN_PATH
+from edge_agent.net.accepting import LINGER_S, linger
+from edge_agent.net.http_framing import framing_fault
+from edge_agent.output.printable import ended, without_repr
+from edge_agent.security.tokens import TOKEN_PATH
 
 #: A head with a bearer token, some cookies and a browser's usual chatter has 2 KiB.
 HEAD_BYTES_MAX = 16 * 1024

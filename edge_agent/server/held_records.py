@@ -19,8 +19,8 @@ from typing import Final
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.log import READ_BYTES, Log
-from edge_agent.record import ForeignBlock
 from edge_agent.store import Block, Gap, HeldRanges
+from edge_agent.values.record import ForeignBlock
 
 #: Ranges that one session may have found: some 100 MB in the worst case.
 RANGES_MAX: Final = 1_000_000

@@ -30,11 +30,10 @@ from typing import Final
 
 import trio
 
-from edge_agent.accepting import linger
 from edge_agent.commit import Closed
 from edge_agent.config import Rule
 from edge_agent.errors import ProtocolError, StoreError
-from edge_agent.record import Run
+from edge_agent.net.accepting import linger
 from edge_agent.rules import CompiledRules, compile_rules
 from edge_agent.server.closing import not_now, quarantined
 from edge_agent.server.context import Parts, Visitor
@@ -48,6 +47,7 @@ from edge_agent.server.quick_posts import QuickPosts
 from edge_agent.server.sensor_session import arrival_of
 from edge_agent.server.transport import plain_socket, write_now
 from edge_agent.store import Entry, Quarantined, Stored
+from edge_agent.values.record import Run
 from edge_agent.wire import (
     REJECT_BYTES_MAX,
     Received,

@@ -1,8 +1,8 @@
 """This module serves ``/subscribe/PATTERN`` and ``/query`` on the sensors' port, as JSON text.
 
-A subscription sends arrays of records as `edge_agent.render` shows them, narrowed by ``filter``,
-``step`` and ``fields`` as in ``GET /api/subscribe``, and ``{"type": "missed", "count": n}`` where
-this reader was too slow. Nothing that the peer says has a meaning.
+A subscription sends arrays of records as `edge_agent.output.render` shows them, narrowed by
+``filter``, ``step`` and ``fields`` as in ``GET /api/subscribe``, and ``{"type": "missed", "count":
+n}`` where this reader was too slow. Nothing that the peer says has a meaning.
 
 A query is a map with the parameters of ``GET /api/query`` and an ``id`` of the peer's choice. The
 answer comes in pieces that a client with small messages can take: any number of ``{"type":
@@ -22,16 +22,16 @@ from typing import Any
 import msgspec
 import trio
 
-from edge_agent.access import everything
 from edge_agent.errors import EdgeAgentError, ProtocolError
 from edge_agent.history import is_about_history, no_history, parse_question
 from edge_agent.live import QueryAnswer
-from edge_agent.record import Record
-from edge_agent.render import encode_json, to_json
+from edge_agent.net.access import everything
+from edge_agent.output.render import encode_json, to_json
 from edge_agent.server.closing import CLOSE_NORMAL, close_of
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.websocket import WebSocket
 from edge_agent.session import CLOSE_FORBIDDEN, CLOSE_RESTART
+from edge_agent.values.record import Record
 
 #: Records go out in messages of about this size; a single larger one goes alone.
 PIECE_BYTES = 128 * 1024

@@ -37,14 +37,14 @@ from functools import partial
 import trio
 from msgspec import structs
 
-from edge_agent.accepting import Sieve, next_connection
 from edge_agent.config import Listen
 from edge_agent.copied_sources import CopiesSeen
+from edge_agent.net.accepting import Sieve, next_connection
+from edge_agent.security.tokens import Tokens
 from edge_agent.server.connection import Connection
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.transport import abort
 from edge_agent.supervise import supervised
-from edge_agent.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 

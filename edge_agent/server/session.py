@@ -23,7 +23,6 @@ import trio
 
 from edge_agent.commit import Closed, Ticket
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
-from edge_agent.record import ForeignBlock, Run, format_time
 from edge_agent.server.acks import Owed
 from edge_agent.server.closing import LastWords, NotNow, not_now, quarantined
 from edge_agent.server.context import Parts, Visitor
@@ -43,6 +42,7 @@ from edge_agent.session import (
     resume_point,
 )
 from edge_agent.store import FORBIDDEN_RETRY_S, Binding, Entry, Numbering, Quarantined
+from edge_agent.values.record import ForeignBlock, Run, format_time
 from edge_agent.wire import ServerSession, Undecodable, WireLimits
 
 

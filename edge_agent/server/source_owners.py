@@ -41,10 +41,10 @@ import shlex
 from collections.abc import Sequence
 
 from edge_agent.errors import ProtocolError
+from edge_agent.security.tokens import Token, Tokens
 from edge_agent.server.admission import Grant
 from edge_agent.session import CLOSE_FORBIDDEN
 from edge_agent.store import AGENT_PREFIX, share_of
-from edge_agent.tokens import Token, Tokens
 
 logger = logging.getLogger(__name__)
 

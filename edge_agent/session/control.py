@@ -20,7 +20,7 @@ import msgpack
 
 from edge_agent.errors import ProtocolError
 from edge_agent.session.checked import or_null, read_bool, read_map, seconds, take, text, whole
-from edge_agent.stream_names import SOURCE_BYTES_MAX, source_problem
+from edge_agent.values.stream_names import SOURCE_BYTES_MAX, source_problem
 
 Mode = Literal["json", "msgpack"]
 

@@ -169,7 +169,6 @@ Threads: each method is one whole transaction, begun and ended in the thread tha
 run beside a commit; `Engine.reopen` waits for them.
 """
 
-from edge_agent.record import ERASED
 from edge_agent.store.clock.correction import Boot, Correction, Offsets
 from edge_agent.store.commit.positions import ConsumerView
 from edge_agent.store.commit.sources import (
@@ -249,6 +248,7 @@ from edge_agent.store.types import (
     is_backlog,
     whole_consumer,
 )
+from edge_agent.values.record import ERASED
 
 __all__ = [
     "AGENT_PREFIX",

@@ -18,7 +18,7 @@ import os
 import zlib
 from pathlib import Path
 
-from edge_agent.files import open_plain
+from edge_agent.system.files import open_plain
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from edge_agent.block_device import PROC, SYS, disk_of, first_text
+from edge_agent.system.block_device import PROC, SYS, disk_of, first_text
 
 logger = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import lmdb
 
 from edge_agent.errors import StoreFailed
-from edge_agent.files import acting_as_owner, refuse_links
 from edge_agent.store.commit.stamp import writing
 from edge_agent.store.format import keys
 from edge_agent.store.format.values import LogHeader, StoreHeader, encode
 from edge_agent.store.lmdb_errors import what_helps
 from edge_agent.store.lmdb_file.pages import empty_file
 from edge_agent.store.settings import StoreSettings
+from edge_agent.system.files import acting_as_owner, refuse_links
 
 DATA = "data.mdb"
 #: Folders within the agent's own. A name beside `STORE` is a step that a power cut interrupted.

@@ -31,7 +31,7 @@ from edge_agent.store.read_only import open_or_read
 from edge_agent.store.reader import Questions
 from edge_agent.store.settings import MAIN, ConsumerSettings, StoreClock, StoreSettings
 from edge_agent.store.types import CommitResult, Entry, Stored
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.stream_names import compile_patterns
 
 
 class Gate:

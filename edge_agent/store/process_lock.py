@@ -14,8 +14,8 @@ import os
 from pathlib import Path
 
 from edge_agent.errors import StoreFailed, StoreLocked
-from edge_agent.files import open_plain
 from edge_agent.store.lmdb_errors import what_helps
+from edge_agent.system.files import open_plain
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import lmdb
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.store.clock.correction import Offsets
 from edge_agent.store.clock.timekeeper import Timekeeper
@@ -41,6 +40,7 @@ from edge_agent.store.read.cursor import cut_off, near, read_blocks
 from edge_agent.store.read.statistics import LACKING_NS, StoreStatistics, statistics_of
 from edge_agent.store.settings import StoreClock, StoreSettings
 from edge_agent.store.types import Quarantined
+from edge_agent.values.clock_note import ClockNote
 
 _Answer = TypeVar("_Answer")
 

@@ -23,7 +23,7 @@ WhenFull = Literal["discard-oldest", "thin-oldest", "refuse"]
 
 
 class Moment(Protocol):
-    """All clocks at one moment; `edge_agent.clock.Reading` is one."""
+    """All clocks at one moment; `edge_agent.system.clock.Reading` is one."""
 
     @property
     def wall_ns(self) -> int:
@@ -47,7 +47,7 @@ class Moment(Protocol):
 
 
 class StoreClock(Protocol):
-    """What tells the store the time; `edge_agent.clock.SystemClock` is one."""
+    """What tells the store the time; `edge_agent.system.clock.SystemClock` is one."""
 
     def read(self) -> Moment:
         """All clocks now."""

@@ -15,9 +15,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.errors import StoreFull
-from edge_agent.record import ForeignBlock, Run
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import ForeignBlock, Run
 
 #: A consumer's state is rewritten whole at each of its commits, so it stays small.
 STATE_BYTES_MAX = 256 * 1024

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edge_agent.record import DAY_S
+from edge_agent.values.record import DAY_S
 
 #: The part of the budget that is aimed at; see above for what is left.
 MARGIN = 0.94

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edge_agent.block_device import MEMORY_DISKS, PROC, SYS, device_of, disk_of, first_text
+from edge_agent.system.block_device import MEMORY_DISKS, PROC, SYS, device_of, disk_of, first_text
 
 _SECTOR_BYTES = 512  # in /sys/.../stat, whatever the device's own sectors are
 #: Of nearly every file system on a card.

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import msgpack
 
-from edge_agent.clock import Clock
 from edge_agent.commit import LAZY_SECONDS, Closed
 from edge_agent.config import Config
 from edge_agent.errors import StoreError
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import DAY_S, format_time
 from edge_agent.store import Entry, Position
+from edge_agent.system.clock import Clock
+from edge_agent.values.record import DAY_S, format_time
 from edge_agent.wear import budget
 from edge_agent.wear.device import ByteCounter, by_agent, card_of, name_of
 from edge_agent.wear.meter import Meter, Stretch, WrittenBytes

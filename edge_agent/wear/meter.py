@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from edge_agent.record import DAY_S
+from edge_agent.values.record import DAY_S
 
 T = TypeVar("T")
 

@@ -13,13 +13,13 @@ A WebSocket (RFC 6455), no extensions::
     /subscribe/PATTERN      records go out as they become durable; ?from= ?filter=
     /query                  questions and bounded answers
 
-STREAM and PATTERN are as in `edge_agent.stream_names`, percent-decoded once, slashes included.
-Query keys that are not known, or given twice, are errors. How a connection speaks is chosen by
-subprotocol, the first offered that is known: ``edge-agent.v1.plain``, ``edge-agent.v1+json``,
-``edge-agent.v1+msgpack``; none of these means plain, without choosing one; only unknown ones that
-begin with ``edge-agent.`` are refused. A token comes in ``Authorization: Bearer TOKEN`` or, from
-browsers, as one more offered subprotocol ``edge-agent.token.`` + base64url of its UTF-8, which is
-never chosen, and never in the URL.
+STREAM and PATTERN are as in `edge_agent.values.stream_names`, percent-decoded once, slashes
+included. Query keys that are not known, or given twice, are errors. How a connection speaks is
+chosen by subprotocol, the first offered that is known: ``edge-agent.v1.plain``,
+``edge-agent.v1+json``, ``edge-agent.v1+msgpack``; none of these means plain, without choosing one;
+only unknown ones that begin with ``edge-agent.`` are refused. A token comes in ``Authorization:
+Bearer TOKEN`` or, from browsers, as one more offered subprotocol ``edge-agent.token.`` + base64url
+of its UTF-8, which is never chosen, and never in the URL.
 
 Data messages
 =============
@@ -31,8 +31,8 @@ A text message is JSON, a binary message msgpack, in every mode of ``/ingest``.
   extension types only the timestamp, and whole numbers of at most 64 bits. A NaN is a value in
   msgpack. JSON has none: NaN, Infinity and -Infinity, which Python writes, are null there, as
   JavaScript writes them. Of a key that is there twice, the last one counts.
-- ``time`` says when it was measured (`edge_agent.record.resolve_time`), or another key, where a
-  rule for the stream says so (`TimeKey`); ``stream`` overrides the
+- ``time`` says when it was measured (`edge_agent.values.record.resolve_time`), or another key,
+  where a rule for the stream says so (`TimeKey`); ``stream`` overrides the
   path's where the token allows it; null is as if the key were not there. A date before 2020 is
   an unset clock, unless the sender vouches for it: ``{"historic": "2010-01-01T00:00:00Z"}``.
 - msgpack is stored byte for byte as sent, JSON as the msgpack of its values.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import Run, resolve_time
+from edge_agent.values.record import Run, resolve_time
 from edge_agent.wire.encodings import (
     DECODE_ERRORS,
     JSON,

@@ -10,7 +10,7 @@ from math import isfinite
 from operator import itemgetter
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS, resolve_time, seconds_to_ns
+from edge_agent.values.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS, resolve_time, seconds_to_ns
 from edge_agent.wire.encodings import Usual
 
 _SET_CLOCK_FROM_S = UNSET_CLOCK_BEFORE_NS // NANOSECONDS

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.record import array_header
+from edge_agent.values.record import array_header
 from edge_agent.wire.long_text import LongText
 from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 

@@ -15,11 +15,12 @@ backlog that is sent beside newer records (both may be absent). The second says 
 nothing to send between ``first`` and ``last``, and why. So a message covers all that was examined,
 and the numbers it takes are ``first`` of its first segment to ``last`` of its last one.
 
-The third is a clock note (`edge_agent.clock_note`) and takes no number; it may stand anywhere, also
-alone. Whoever sent blocks that were stored while a clock was not set sends it once that is known,
-its own with ``hops`` 1, others' with one more than they came with, up to `HOPS_MAX`. It is durable
-at the receiver once a number that was sent after it is acked; until then it is sent again at the
-start of each session. Nothing is to be expected of how often: it says the same each time.
+The third is a clock note (`edge_agent.values.clock_note`) and takes no number; it may stand
+anywhere, also alone. Whoever sent blocks that were stored while a clock was not set sends it once
+that is known, its own with ``hops`` 1, others' with one more than they came with, up to `HOPS_MAX`.
+It is durable at the receiver once a number that was sent after it is acked; until then it is sent
+again at the start of each session. Nothing is to be expected of how often: it says the same each
+time.
 
 What has another tag takes no number and is ignored, as are elements behind those named here, so
 that later versions can say more.
@@ -42,10 +43,10 @@ from zlib import crc32
 import msgspec
 from msgspec import Meta, Struct
 
-from edge_agent.clock_note import HOPS_MAX, ClockNote
 from edge_agent.errors import ProtocolError
-from edge_agent.record import ForeignBlock, Origin
 from edge_agent.session import CLOSE_PROTOCOL, NUMBER_MAX
+from edge_agent.values.clock_note import HOPS_MAX, ClockNote
+from edge_agent.values.record import ForeignBlock, Origin
 from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 
 FORWARD_MESSAGE_BYTES = 1024 * 1024

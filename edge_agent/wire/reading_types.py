@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import NANOSECONDS, Run
 from edge_agent.session import CLOSE_TOO_BIG, CLOSE_UNDECODABLE
-from edge_agent.time_format import TimeFormat
+from edge_agent.values.record import NANOSECONDS, Run
+from edge_agent.values.time_format import TimeFormat
 
 #: A reject keeps this much of what was sent; quarantine keeps no more.
 REJECT_BYTES_MAX = 4096

@@ -16,8 +16,8 @@ import msgpack
 import msgspec
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import datetime_to_ns, resolve_time
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.record import datetime_to_ns, resolve_time
+from edge_agent.values.stream_names import stream_problem
 from edge_agent.wire.encodings import (
     DECODE_ERRORS,
     LEAF_TYPES,

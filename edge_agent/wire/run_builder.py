@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import Run
+from edge_agent.values.record import Run
 from edge_agent.wire.reading_types import RUN_BYTES_MAX, Arrival, Received, Reject, make_reject
 
 

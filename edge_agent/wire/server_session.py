@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.session import (
     CLOSE_FORBIDDEN,
@@ -30,6 +29,7 @@ from edge_agent.session import (
     encode_control,
     follow,
 )
+from edge_agent.values.clock_note import ClockNote
 from edge_agent.wire.alone import read_alone
 from edge_agent.wire.forward import Segment, covers, decode_forwarded
 from edge_agent.wire.messages import read_in_turns

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import msgpack
 from msgspec import structs
 
-from edge_agent.record import Run
+from edge_agent.values.record import Run
 from edge_agent.wire.reading_types import Received, Reject
 
 TurnOf = Callable[[tuple[Run, ...]], int]

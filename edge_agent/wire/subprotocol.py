@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote
 
 from edge_agent.errors import ProtocolError
 from edge_agent.session import JSON_SESSION, MSGPACK_SESSION, PLAIN
-from edge_agent.stream_names import compile_pattern, stream_problem
+from edge_agent.values.stream_names import compile_pattern, stream_problem
 
 TOKEN_PREFIX = "edge-agent.token."
 _OURS = "edge-agent."

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from edge_agent import __version__
-from edge_agent.printable import counted
+from edge_agent.output.printable import counted
 from systemd.deb.package import Maker
 from systemd.deb.targets import MACHINES, RELEASES, TARGETS, Target
 from systemd.deb.wheels import ROOT, Wheel, fetch

@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks.bench_drain import SOURCE, fill
 from benchmarks.readback import verify
-from edge_agent.clock import SystemClock
+from edge_agent.assembly.wiring import store_settings
 from edge_agent.config import Config
 from edge_agent.store import Block, Engine
-from edge_agent.wiring import store_settings
+from edge_agent.system.clock import SystemClock
 
 
 def test_a_backlog_has_blocks_of_the_size_asked_for_and_its_checksum(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.churn_load import ADDRESSES, Churn
 from benchmarks.processes import Agent
-from edge_agent.tokens import add_token
+from edge_agent.security.tokens import add_token
 
 CONFIG = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "10ms"\n'
 ACKED = {"session", "plain", "vanishing"}

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge_agent.block_device import IN_MEMORY, file_system_of
 from edge_agent.cli import bench
 from edge_agent.cli.bench import command, percentile
+from edge_agent.system.block_device import IN_MEMORY, file_system_of
 
 
 @pytest.fixture

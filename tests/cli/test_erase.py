@@ -9,15 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edge_agent.cli.erase import command
-from edge_agent.clock import Reading
 from edge_agent.config import Alarm, Duration
 from edge_agent.live import rule_consumer
 from edge_agent.live.alarm_state import AlarmStates
 from edge_agent.live.stored_state import unpack_state
-from edge_agent.record import Record
 from edge_agent.store import Position
 from edge_agent.store.process_lock import StoreLock
 from edge_agent.store.tools.check import check_store
+from edge_agent.system.clock import Reading
+from edge_agent.values.record import Record
 from tests.ops.real import Agent, agent
 
 

@@ -9,8 +9,8 @@ import trio
 from click.testing import CliRunner, Result
 
 from edge_agent.cli.source import command
+from edge_agent.security.tokens import add_token
 from edge_agent.store import Entry, Numbering
-from edge_agent.tokens import add_token
 from tests.ops.real import agent
 
 

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 from cryptography import x509
 
-from edge_agent.certificate_life import RENEW_S, certificate_end
 from edge_agent.cli.tls import command, own_addresses, own_names
 from edge_agent.config import parse
-from edge_agent.record import DAY_S, format_time
+from edge_agent.security.certificate_life import RENEW_S, certificate_end
+from edge_agent.values.record import DAY_S, format_time
 from tests.manual_clock import ManualClock
 
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edge_agent.cli.token import command
-from edge_agent.tokens import Tokens
+from edge_agent.security.tokens import Tokens
 
 
 def run(*arguments: str) -> Result:

@@ -12,7 +12,7 @@ from edge_agent.cli.demo.relay import Relay
 from edge_agent.client import Backoff, Producer, Trouble
 from edge_agent.config.quantities import Size
 from edge_agent.config.shape import Limits
-from edge_agent.record import Record
+from edge_agent.values.record import Record
 from tests.patience import PATIENCE_S
 from tests.server.support import Serving, serving
 

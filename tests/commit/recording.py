@@ -9,8 +9,8 @@ import trio
 
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.metrics import Metrics
-from edge_agent.record import Run
 from edge_agent.store import CommitResult, Entry, Position, Stored
+from edge_agent.values.record import Run
 from tests.manual_clock import ManualClock
 from tests.waist import inline
 

@@ -6,12 +6,12 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.commit.gather import NEVER, Closed, GroupLimits, PendingEntries, Ticket
 from edge_agent.commit.gather import settle as settle_all
 from edge_agent.errors import StoreFailed, StoreFull
-from edge_agent.record import ForeignBlock, Origin, Run
 from edge_agent.store import Entry, Numbering, Quarantined, Stored
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import ForeignBlock, Origin, Run
 from tests.commit.recording import entry
 
 STORED = Stored({"main": 1}, 0, 0)

@@ -24,8 +24,8 @@ from typing import Final
 
 import msgspec
 
-from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, Numbering, Stored
+from edge_agent.values.record import Run
 from tests.crash.bench import make_bench, put
 from tests.crash.choices import Plan, choices
 from tests.crash.conversations import Fact

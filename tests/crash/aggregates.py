@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from edge_agent.aggregates import THINNED_COUNT, THINNED_SOURCE
+from edge_agent.values.aggregates import THINNED_COUNT, THINNED_SOURCE
 from tests.crash.sensor import Kind
 
 #: What stands for an aggregate where every other record has its token.

@@ -28,8 +28,8 @@ from pathlib import Path
 
 import trio
 
-from edge_agent.backoff import Backoff
 from edge_agent.client import Producer
+from edge_agent.net.backoff import Backoff
 from edge_agent.store.tools.check import check_store
 from tests.crash.intercept import Fail, Seen
 from tests.crash.shadow import Shadow

@@ -32,9 +32,9 @@ from edge_agent.history import (
     records_in,
     within,
 )
-from edge_agent.record import Record, Run
 from edge_agent.seal import KeyRing
 from edge_agent.store import Block, encode_runs
+from edge_agent.values.record import Record, Run
 from tests.crash.choices import Plan
 from tests.crash.conversations import Fact
 from tests.crash.explorer import Tally, Try, explore

@@ -28,8 +28,8 @@ from pathlib import Path
 import trio
 
 from benchmarks.processes import free_port
-from edge_agent.backoff import Backoff
 from edge_agent.client import Producer
+from edge_agent.net.backoff import Backoff
 from tests.crash.faulty import scratch
 from tests.crash.proof import Outcome, Scale
 from tests.crash.world import AGENT, HUB, Kept, compare, numbers_in

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.backoff import Backoff
 from edge_agent.client import Producer
+from edge_agent.net.backoff import Backoff
 from tests.crash.faults import every_fault, prove, run_faults
 from tests.crash.faulty import Fault
 from tests.crash.proof import Scale

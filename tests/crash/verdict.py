@@ -17,11 +17,11 @@ from typing import Final
 
 import msgspec
 
+from edge_agent.assembly.wiring import store_settings
 from edge_agent.config import parse
-from edge_agent.record import Run
 from edge_agent.seal import KeyRing
 from edge_agent.store import Block, Engine, Entry, Numbering, Stored, StoreSettings
-from edge_agent.wiring import store_settings
+from edge_agent.values.record import Run
 from tests.crash.aggregates import Aggregate
 from tests.crash.history import History, Known
 from tests.crash.sensor import KINDS

@@ -23,7 +23,7 @@ from typing import Final
 import trio
 
 from benchmarks.processes import free_port
-from edge_agent.tokens import add_token
+from edge_agent.security.tokens import add_token
 from tests.crash.aggregates import Aggregate
 from tests.crash.hub import FakeHub
 from tests.crash.recording import STRACE

@@ -17,8 +17,8 @@ from typing import Any
 
 import trio
 
-from edge_agent.clock import SystemClock
 from edge_agent.store import Engine, StoreSettings
+from edge_agent.system.clock import SystemClock
 from tests.crash.intercept import Fail, Interceptor, Seen
 from tests.preloaded import Forked, nest
 

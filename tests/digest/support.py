@@ -12,9 +12,9 @@ from edge_agent.digest.file import Flush
 from edge_agent.history import checked, keys, scan
 from edge_agent.history.format.rollup import all_cells_of, decode_rollup, records_in
 from edge_agent.history.format.segment import decode_segment, records_of
-from edge_agent.record import Record, Run
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Engine, Entry
+from edge_agent.values.record import Record, Run
 from tests.manual_clock import ManualClock
 from tests.store.support import pack, seeded, small
 

@@ -10,7 +10,6 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.digest.block import (
     TOGETHER_BYTES,
     TOGETHER_RECORDS,
@@ -24,8 +23,9 @@ from edge_agent.digest.pending import LOOSE_ROWS
 from edge_agent.digest.tail import Tail
 from edge_agent.history import Rows
 from edge_agent.history.format.segment import records_of
-from edge_agent.record import UNSET_CLOCK_BEFORE_NS, Origin, Run
 from edge_agent.store import ERASED, Block, Gap, encode_runs
+from edge_agent.values.aggregates import THINNED_SOURCE
+from edge_agent.values.record import UNSET_CLOCK_BEFORE_NS, Origin, Run
 from tests.history import values as drawn
 
 NOW = 1_795_341_600 * 10**9

@@ -23,8 +23,8 @@ from edge_agent.digest.digester import (
 )
 from edge_agent.errors import StoreFailed
 from edge_agent.history import keys
-from edge_agent.record import Run
 from edge_agent.store import LogSettings
+from edge_agent.values.record import Run
 from tests.digest.support import FOREVER, MIB, kept
 from tests.manual_clock import ManualClock
 from tests.waist import NOW_NS, Waist, open_waist, run_of, settings

@@ -15,8 +15,8 @@ from edge_agent.digest.history import GRACE_NS, _groups
 from edge_agent.digest.tail import size_of
 from edge_agent.errors import StoreFailed
 from edge_agent.history import FOLDER, HistorySegment, Rows, Way, keys, make_segment
-from edge_agent.record import Run
 from edge_agent.store import Gap
+from edge_agent.values.record import Run
 from tests.digest.support import (
     DAY,
     FOREVER,

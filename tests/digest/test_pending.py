@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge_agent.digest.block import digest
 from edge_agent.digest.pending import LOOSE_ROWS, PendingRun, counts_of, parts_of
 from edge_agent.digest.tail import Tail
-from edge_agent.record import Run
+from edge_agent.values.record import Run
 from tests.digest.test_block import block, rows_of, run, slowly, times
 from tests.history import values as drawn
 

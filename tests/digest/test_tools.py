@@ -17,11 +17,11 @@ from edge_agent.digest import (
 )
 from edge_agent.digest.file import DAMAGED, REBUILT
 from edge_agent.errors import StoreFailed, StoreSealed
-from edge_agent.files import acting_as_owner
 from edge_agent.history import FOLDER, keys
 from edge_agent.history.keys import HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import DATA, writing
+from edge_agent.system.files import acting_as_owner
 from tests.digest.whole_files import LIMIT_BYTES, MIDNIGHT_NS, flushed, run_of
 from tests.other_user import UID, open_folder
 

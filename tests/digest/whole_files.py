@@ -9,12 +9,12 @@ from typing import Any
 
 import msgpack
 
-from edge_agent.clock import Reading
 from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.history.keys import DAY_NS, HOUR_NS
-from edge_agent.record import Run
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Engine, Entry, StoreSettings
+from edge_agent.system.clock import Reading
+from edge_agent.values.record import Run
 
 #: Midnight of a day in 2026.
 MIDNIGHT_NS = 20_700 * DAY_NS

@@ -92,7 +92,8 @@ def test_the_documented_codes_are_those_that_the_port_can_answer() -> None:
     asked = [path.read_text() for path in (ROOT / "edge_agent" / "live").glob("*.py")]
     asked += [path.read_text() for path in (ROOT / "edge_agent" / "history").rglob("*.py")]
     asked += [
-        (ROOT / "edge_agent" / f"{name}.py").read_text() for name in ("stream_names", "asking")
+        (ROOT / "edge_agent" / f"{name}.py").read_text()
+        for name in ("values/stream_names", "questions/asking")
     ]
     raised = re.findall(r'ProtocolError\(\s*"(\w+)"', "\n".join(port + asked))
     answered = re.findall(r'\b[45]\d\d,\s*"(\w+_\w+|failed|full|refused)"', "\n".join(port))

@@ -16,8 +16,8 @@ from trio_websocket import WebSocketConnection
 from edge_agent import session, wire
 from edge_agent.config import Limits, Listen
 from edge_agent.config.render import toml_value
-from edge_agent.record import ForeignBlock, Origin
 from edge_agent.server import closing
+from edge_agent.values.record import ForeignBlock, Origin
 from edge_agent.wire import Segment, encode_segments
 from tests.docs.conversations import (
     PAGE,

@@ -15,10 +15,10 @@ import pytest
 from edge_agent.client import Producer
 from edge_agent.config import RULE_ACTIONS as ACTIONS
 from edge_agent.config import Limits, Profile, parse
-from edge_agent.filter import FILTER_DEPTH_MAX, FILTER_LENGTH_MAX
-from edge_agent.measures import UNITS
 from edge_agent.metrics import Metrics
 from edge_agent.rules import Trial, compile_rules
+from edge_agent.values.filter import FILTER_DEPTH_MAX, FILTER_LENGTH_MAX
+from edge_agent.values.measures import UNITS
 from edge_agent.wire import Arrival, WireLimits
 from tests.docs.examples import DOCS, Example, examples_of, table_of
 from tests.end_to_end.keys import STORE

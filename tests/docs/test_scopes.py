@@ -19,7 +19,7 @@ from edge_agent.ops import Sources
 from edge_agent.ops.access import ORDER_HEADER, Rules
 from edge_agent.ops.app import make_app, make_routes
 from edge_agent.ops.sign_in import SignIn
-from edge_agent.tokens import TOKEN_PATH, Tokens, add_token
+from edge_agent.security.tokens import TOKEN_PATH, Tokens, add_token
 from edge_agent.wire import subprotocol
 from tests.ops.real import agent
 

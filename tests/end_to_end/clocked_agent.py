@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from edge_agent import agent
-from edge_agent.clock import Reading
 from edge_agent.commit import committer
 from edge_agent.store import CommitResult, Engine
+from edge_agent.system.clock import Reading
 
 
 class FileClock:
@@ -25,7 +25,7 @@ class FileClock:
         self._file = Path(os.environ["EDGE_AGENT_TEST_CLOCK"])
 
     def read(self) -> Reading:
-        """See `edge_agent.clock.Clock`."""
+        """See `edge_agent.system.clock.Clock`."""
         wall_s, boot_s, synced, number = (int(text) for text in self._file.read_text().split())
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         return Reading(

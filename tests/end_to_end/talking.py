@@ -28,9 +28,9 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError
 
-from edge_agent.clock_note import ClockNote
-from edge_agent.record import ForeignBlock
 from edge_agent.session import MSGPACK_SESSION
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import ForeignBlock
 from edge_agent.wire import Segment, encode_segments
 from tests.end_to_end.support import AgentProcess
 from tests.patience import PATIENCE_S

@@ -16,7 +16,7 @@ from typing import Any
 import trio
 
 from edge_agent.client import Producer
-from edge_agent.tokens import add_token
+from edge_agent.security.tokens import add_token
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
 from tests.own_sink.installed import installed
 

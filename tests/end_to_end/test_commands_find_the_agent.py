@@ -13,8 +13,8 @@ import trio
 from click.testing import CliRunner, Result
 
 from edge_agent.cli import main
-from edge_agent.tls import make_ca
-from edge_agent.tokens import add_token
+from edge_agent.security.tls import make_ca
+from edge_agent.security.tokens import add_token
 from tests.end_to_end.support import AgentProcess, agents
 
 TLS = """\

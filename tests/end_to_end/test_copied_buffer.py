@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from benchmarks.processes import free_port
-from edge_agent.backoff import Backoff
 from edge_agent.client import Producer, Trouble
+from edge_agent.net.backoff import Backoff
 from tests.end_to_end.relay import uplink
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.end_to_end.test_copied_store import warnings

@@ -13,8 +13,8 @@ from typing import Any
 
 import trio
 
-from edge_agent.backoff import Backoff
 from edge_agent.client import Producer
+from edge_agent.net.backoff import Backoff
 from tests.end_to_end.keys import STORE
 from tests.end_to_end.support import AgentProcess, agents, eventually
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from edge_agent.tokens import add_token
+from edge_agent.security.tokens import add_token
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.end_to_end.talking import Peer
 

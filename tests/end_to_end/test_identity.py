@@ -16,11 +16,11 @@ import msgpack
 import pytest
 
 from edge_agent.client import Backoff, Producer, Trouble
-from edge_agent.clock import SystemClock
-from edge_agent.clock_note import ClockNote
-from edge_agent.record import ForeignBlock, Origin, Run
+from edge_agent.security.tokens import add_token
 from edge_agent.store import Engine, StoreSettings, encode_runs
-from edge_agent.tokens import add_token
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import ForeignBlock, Origin, Run
 from edge_agent.wire import Segment
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
 from tests.end_to_end.talking import ForwardingPeer, Peer, forwarding

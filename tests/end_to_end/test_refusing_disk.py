@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edge_agent.client import Backoff, Producer
-from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, StoreSettings
+from edge_agent.values.record import Run
 from tests.end_to_end.clocked_agent import set_clock
 from tests.end_to_end.disks import card
 from tests.end_to_end.relay import uplink

@@ -17,12 +17,12 @@ import trio
 from msgspec import structs
 
 from benchmarks.upstreams.backlog import dated_backlog
-from edge_agent.clock import SystemClock
+from edge_agent.assembly.wiring import store_settings
 from edge_agent.config import Config, LogConfig, Share, Size, StoreConfig
 from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep
-from edge_agent.record import Run
 from edge_agent.store import Engine, Entry
-from edge_agent.wiring import store_settings
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import Run
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
 from tests.end_to_end.talking import metric
 from tests.forward.http_upstream import Got, Reply, http_upstream

@@ -20,8 +20,8 @@ import trio
 from click.testing import CliRunner, Result
 
 from edge_agent.cli import main
-from edge_agent.clock import SystemClock
 from edge_agent.store import Engine, StoreSettings
+from edge_agent.system.clock import SystemClock
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
 from tests.other_user import UID, as_other_user, give, open_folder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.client import Producer
-from edge_agent.tokens import add_token
+from edge_agent.security.tokens import add_token
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
 from tests.patience import PATIENCE_S
 

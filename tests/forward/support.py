@@ -15,20 +15,20 @@ import msgpack
 import trio
 from msgspec import structs
 
-from edge_agent.clock import Clock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Limits, Listen, Upstream
-from edge_agent.dial import dial_tcp
 from edge_agent.errors import SinkError
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import Record, Run
-from edge_agent.refused_peers import RefusedPeers
+from edge_agent.net.dial import dial_tcp
+from edge_agent.net.refused_peers import RefusedPeers
 from edge_agent.rules import CompiledRules, RulesInForce
 from edge_agent.server import Parts, Server
 from edge_agent.store import Engine, Entry, LogSettings, StoreSettings
+from edge_agent.system.clock import Clock
+from edge_agent.values.record import Record, Run
 from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S
 

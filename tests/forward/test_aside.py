@@ -4,7 +4,7 @@ import msgpack
 
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.aside import quarantined
-from edge_agent.record import Record
+from edge_agent.values.record import Record
 from tests.forward.support import make_run
 from tests.forward.thinned import plain_block
 

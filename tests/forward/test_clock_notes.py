@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import trio
 
-from edge_agent.clock_note import HOPS_MAX, ClockNote
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.store import Entry, Position
+from edge_agent.values.clock_note import HOPS_MAX, ClockNote
 from tests.forward.support import NOW_NS, Station, inline, running_station, serving, until, upstream
 from tests.manual_clock import ManualClock
 

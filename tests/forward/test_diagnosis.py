@@ -12,7 +12,7 @@ from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.diagnosis import Blame, Diagnosis, is_cut, may_be_content
 from edge_agent.forward.sink import Batch
 from edge_agent.store import Block
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.stream_names import compile_patterns
 from tests.forward.support import FakeSink, Station, running_station, upstream
 from tests.forward.thinned import THIN, fill
 from tests.manual_clock import ManualClock

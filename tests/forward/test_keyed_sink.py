@@ -6,10 +6,10 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.dial import dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.keyed_sink import KeyedSink, given_up
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, SinkParts
+from edge_agent.net.dial import dial_tcp
 from edge_agent.store import Identity
 from tests.forward.support import FakeSink, inline, upstream
 from tests.manual_clock import ManualClock

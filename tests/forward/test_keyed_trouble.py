@@ -12,7 +12,7 @@ from edge_agent.forward.keyed_trouble import KeyedTrouble
 from edge_agent.forward.lane_state import Standing
 from edge_agent.forward.planned_reader import PlannedBatches, SinkMisconfigured
 from edge_agent.forward.sink import Batch
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.stream_names import compile_patterns
 from tests.forward.support import FakeSink, Station, running_station, upstream
 
 CONFIG = upstream("http://h/", batch_records=4)

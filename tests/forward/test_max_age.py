@@ -13,7 +13,7 @@ from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.max_age import expired_numbers, is_expired
 from edge_agent.forward.planned_reader import PlannedBatches
 from edge_agent.store import Block, Gap
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.stream_names import compile_patterns
 from tests.forward.support import FakeSink, Station, running_station, upstream
 from tests.manual_clock import ManualClock
 

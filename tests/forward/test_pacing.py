@@ -12,11 +12,11 @@ import trio
 import trio.testing
 import trustme
 
-from edge_agent.dial import dial_tcp
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.pacing import LinkPace, PacedSink, PacedStream, paced
 from edge_agent.forward.progress_stream import ProgressStream, paced_below, socket_of
 from edge_agent.forward.sink import Batch
+from edge_agent.net.dial import dial_tcp
 from tests.forward.http_upstream import http_upstream
 from tests.forward.support import FakeSink, inline, running_station, until, upstream
 from tests.patience import PATIENCE_S

@@ -24,7 +24,7 @@ from edge_agent.store import (
     Gap,
     Position,
 )
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.stream_names import compile_patterns
 from tests.forward.support import NOW_NS, Station, running_station, upstream
 from tests.forward.thinned import THIN, fill
 from tests.manual_clock import ManualClock

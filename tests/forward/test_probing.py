@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.probing import PROBE_STREAM, probe_by_opening, probe_record
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.stream_names import stream_problem
 from tests.forward.support import NOW_NS, FakeSink
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 import trio
 
-from edge_agent.dial import dial_tcp
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import basic_authorization
 from edge_agent.forward.proxy import Proxy, proxy_of, tunnel, unused
+from edge_agent.net.dial import dial_tcp
 from tests.forward.support import upstream
 
 

@@ -33,8 +33,8 @@ from edge_agent.forward.turns import LanePlace, LaneTurns
 from edge_agent.log import Log
 from edge_agent.ops.orders.orders import ConsumerOrder, Orders
 from edge_agent.ops.orders.resends import ResendGiven
-from edge_agent.record import TIME_NS_MAX
 from edge_agent.store import Block, Gap
+from edge_agent.values.record import TIME_NS_MAX
 from tests.forward.contract import FarSide, Side
 from tests.forward.support import (
     FakeSink,

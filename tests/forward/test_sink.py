@@ -4,7 +4,7 @@ from pathlib import Path
 
 from edge_agent.forward.sink import Batch
 from edge_agent.store import Gap
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.stream_names import compile_patterns
 from tests.forward.support import make_run, running_station
 from tests.forward.thinned import plain_block, ten_of_two_streams
 

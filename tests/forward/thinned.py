@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edge_agent.record import Origin, Run
 from edge_agent.store import Block, ConsumerSettings, LogSettings, StoreSettings, encode_runs
 from edge_agent.store.thinning.aggregate import aggregate
+from edge_agent.values.record import Origin, Run
 from tests.forward.support import NOW_NS, Station, make_run
 from tests.manual_clock import ManualClock
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgpack
 
-from edge_agent.clock_note import ClockNote
-from edge_agent.record import ForeignBlock, Origin, Run
 from edge_agent.store import encode_runs
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import ForeignBlock, Origin, Run
 from edge_agent.wire import Segment, encode_segments
 from tests.wire.framing import frame
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 import msgpack
 
 from edge_agent.errors import ConfigError, ProtocolError, SinkError, StoreDamaged
-from edge_agent.filter import compile_filter
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge, retry_after_s
 from edge_agent.live.query import parse_query
-from edge_agent.moments import parse_moment, parse_position
-from edge_agent.record import resolve_time
 from edge_agent.session import ClientSession, Window, decode_from_agent, decode_hello, resume_point
 from edge_agent.store import check_payload
-from edge_agent.time_format import parse_format
+from edge_agent.values.filter import compile_filter
+from edge_agent.values.moments import parse_moment, parse_position
+from edge_agent.values.record import resolve_time
+from edge_agent.values.time_format import parse_format
 from edge_agent.wire import (
     Arrival,
     ServerSession,

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import ProtocolError
-from edge_agent.field_paths import path_text
 from edge_agent.history.keys import DAY_NS, HOUR_NS, MINUTE_NS
 from edge_agent.history.question import (
     ALL_NS,
@@ -19,6 +18,7 @@ from edge_agent.history.question import (
     parse_fields,
     parse_question,
 )
+from edge_agent.values.field_paths import path_text
 
 NOW_NS = 1_795_341_600 * 1_000_000_000  # 2026-11-22T10:00:00Z
 SECOND_NS = 1_000_000_000

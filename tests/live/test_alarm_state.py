@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from edge_agent.clock import Reading
 from edge_agent.config import Alarm, Duration
 from edge_agent.live.alarm_state import TRAIL_MAX, AlarmStates
 from edge_agent.live.window_state import AHEAD_NS_MAX
-from edge_agent.record import Record
 from edge_agent.store import STATE_BYTES_MAX
+from edge_agent.system.clock import Reading
+from edge_agent.values.record import Record
 from tests.waist import NOW_NS, SECOND
 
 Told = tuple[str, str, float, float, float | None]

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from edge_agent.config import Alarm, Duration, Rule
 from edge_agent.live import AlarmBoard, rule_consumer, run_alarms
 from edge_agent.live.alarms import in_words
-from edge_agent.record import format_time
+from edge_agent.values.record import format_time
 from tests.manual_clock import ManualClock
 from tests.waist import NOW_NS, SECOND, Waist, open_waist, run_of
 

@@ -9,7 +9,6 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from edge_agent.clock import Reading
 from edge_agent.config.quantities import Duration
 from edge_agent.config.shape import Rule
 from edge_agent.live.derive import (
@@ -20,9 +19,10 @@ from edge_agent.live.derive import (
     derived_stream,
     rule_consumer,
 )
-from edge_agent.record import Record, Run, resolve_time
 from edge_agent.store import Boot
-from edge_agent.stream_names import STREAM_BYTES_MAX
+from edge_agent.system.clock import Reading
+from edge_agent.values.record import Record, Run, resolve_time
+from edge_agent.values.stream_names import STREAM_BYTES_MAX
 from tests.manual_clock import ManualClock
 from tests.waist import NOW_NS, Waist, open_waist, run_of
 

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.clock import Reading
 from edge_agent.config import Alarm
 from edge_agent.live import state_without
 from edge_agent.live.alarm_state import AlarmStates
 from edge_agent.live.stored_state import pack_state
 from edge_agent.live.window_state import OpenWindows
-from edge_agent.record import Record
-from edge_agent.stream_names import compile_pattern
+from edge_agent.system.clock import Reading
+from edge_agent.values.record import Record
+from edge_agent.values.stream_names import compile_pattern
 from tests.waist import NOW_NS, SECOND
 
 STREAMS = ("secret/1", "open/1", "secret/2")

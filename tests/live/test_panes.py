@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.aggregates import FIELDS_MAX, Summary
 from edge_agent.live.panes import Fields, Panes, merge_into
+from edge_agent.values.aggregates import FIELDS_MAX, Summary
 
 
 def pane(*values: float) -> Fields:

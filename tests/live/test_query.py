@@ -22,7 +22,7 @@ from edge_agent.live.query import (
     scan,
 )
 from edge_agent.store import Block, Gap, LogSettings, encode_runs
-from edge_agent.stream_names import compile_pattern
+from edge_agent.values.stream_names import compile_pattern
 from tests.patience import PATIENCE_S
 from tests.waist import NOW_NS, SECOND, Waist, inline, open_waist, run_of, settings
 

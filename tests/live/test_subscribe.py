@@ -12,12 +12,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from edge_agent.config import Alarm, Rule
 from edge_agent.errors import ProtocolError
-from edge_agent.filter import compile_filter
 from edge_agent.live import AlarmBoard, run_alarms
 from edge_agent.live.subscribe import BATCH_RECORDS, Start, Subscription, Subscriptions
-from edge_agent.record import ForeignBlock, Origin
 from edge_agent.store import Entry, LogSettings, encode_runs
-from edge_agent.stream_names import compile_pattern
+from edge_agent.values.filter import compile_filter
+from edge_agent.values.record import ForeignBlock, Origin
+from edge_agent.values.stream_names import compile_pattern
 from tests.patience import PATIENCE_S
 from tests.waist import NOW_NS, SECOND, Waist, open_waist, run_of, settings
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from edge_agent.aggregates import FIELDS_MAX, Summary
 from edge_agent.live import window_state
 from edge_agent.live.window_state import AHEAD_NS_MAX, OpenWindows
-from edge_agent.record import Record
 from edge_agent.store.types import STATE_BYTES_MAX
+from edge_agent.values.aggregates import FIELDS_MAX, Summary
+from edge_agent.values.record import Record
 from tests.waist import NOW_NS, SECOND
 
 MINUTE = 60 * SECOND

@@ -12,7 +12,6 @@ import trio
 from msgspec import structs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from edge_agent.aggregates import Summary
 from edge_agent.config.quantities import Duration
 from edge_agent.config.shape import Rule
 from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
@@ -21,8 +20,9 @@ from edge_agent.live.derive import SAVE_RECORDS, Now
 from edge_agent.live.window_state import ClosedWindow
 from edge_agent.live.windows import WindowsOfLog, window_runs
 from edge_agent.metrics import Metrics
-from edge_agent.record import Record
 from edge_agent.store import LogSettings, Position
+from edge_agent.values.aggregates import Summary
+from edge_agent.values.record import Record
 from tests.manual_clock import ManualClock
 from tests.waist import NOW_NS, SECOND, Waist, make_waist, open_engine, open_waist, run_of, settings
 

@@ -15,7 +15,7 @@ import trio
 import trio._core._run as scheduler
 from trio.testing import MockClock
 
-from edge_agent.clock import Reading
+from edge_agent.system.clock import Reading
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

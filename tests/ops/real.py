@@ -20,13 +20,13 @@ from edge_agent.copied_sources import CopiesSeen
 from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
+from edge_agent.net.refused_peers import RefusedPeers
 from edge_agent.ops import FilesFact, Sources, Watch
 from edge_agent.ops.port import serve_people
-from edge_agent.record import Run
-from edge_agent.refused_peers import RefusedPeers
 from edge_agent.scrubber import ScrubStatus
 from edge_agent.store import Engine, LogSettings, StoreSettings
 from edge_agent.store.types import Entry
+from edge_agent.values.record import Run
 from tests.manual_clock import ManualClock
 from tests.rules.support import in_force
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.access import Readable, everything, nothing
+from edge_agent.net.access import Readable, everything, nothing
 from edge_agent.ops.access import (
     AccessRefusal,
     Request,

@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge_agent.config import Config, Http, Limits, Listen, Size, StoreConfig
 from edge_agent.live import AlarmOn
 from edge_agent.ops import Sources
+from edge_agent.security.tokens import Tokens, add_token
 from edge_agent.store import Block, Gap
-from edge_agent.tokens import Tokens, add_token
 from tests.ops.pictures import CONNECTION, UPSTREAM
 from tests.ops.real import Agent, agent
 from tests.patience import PATIENCE_S, receive_until

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from edge_agent.certificate_life import CertificateLife
 from edge_agent.errors import Obstacle
 from edge_agent.ops.health import Facts, FilesFact, MistakeFact, judge
 from edge_agent.ops.status import AlarmStatus, LogStatus, UpstreamStatus
-from edge_agent.record import DAY_S
+from edge_agent.security.certificate_life import CertificateLife
+from edge_agent.values.record import DAY_S
 from tests.ops.pictures import LOG, UPSTREAM, WELL, unwell
 
 

@@ -13,7 +13,7 @@ import trio
 from edge_agent.config import Config, Http, Listen, Size, StoreConfig
 from edge_agent.ops import Sources, history_answers
 from edge_agent.ops.long_answers import Places
-from edge_agent.tokens import Tokens, add_token
+from edge_agent.security.tokens import Tokens, add_token
 from tests.asked import asked
 from tests.ops.real import agent
 

@@ -4,7 +4,7 @@ import tracemalloc
 from typing import Any
 
 from edge_agent.ops.last_values import FIELDS_MAX, SPARK_POINTS, LastValue, LastValues
-from edge_agent.record import NANOSECONDS, Record
+from edge_agent.values.record import NANOSECONDS, Record
 
 START_S = 1_800_000_000
 

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from edge_agent.config import Config, Http, Listen, Size, StoreConfig
-from edge_agent.connection_quota import Arrivals
+from edge_agent.net.connection_quota import Arrivals
 from tests.ops.real import Agent, agent
 from tests.patience import PATIENCE_S
 from tests.storm import STORMING, storm

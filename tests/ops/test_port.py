@@ -14,7 +14,7 @@ import trustme
 from edge_agent.config import Config, Http, Listen, Size, StoreConfig
 from edge_agent.errors import ConfigError
 from edge_agent.ops.port import serve_people
-from edge_agent.tokens import Tokens, add_token
+from edge_agent.security.tokens import Tokens, add_token
 from tests.ops.real import agent
 from tests.patience import receive_until
 

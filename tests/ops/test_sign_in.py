@@ -13,7 +13,7 @@ import trio
 
 from edge_agent.config import Config, Http, Listen, Size, StoreConfig
 from edge_agent.ops.sign_in import SESSION_S, SESSIONS_MAX, Sessions
-from edge_agent.tokens import Tokens, add_token, revoke_token
+from edge_agent.security.tokens import Tokens, add_token, revoke_token
 from tests.ops.real import Agent, agent
 
 

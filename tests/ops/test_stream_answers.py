@@ -12,8 +12,8 @@ from edge_agent.ops import stream_answers
 from edge_agent.ops.prometheus import render
 from edge_agent.ops.stream_answers import SERIES_MAX, Exposed, stream_pieces
 from edge_agent.ops.streams import Directory
-from edge_agent.record import NANOSECONDS, Run
 from edge_agent.store.types import Entry
+from edge_agent.values.record import NANOSECONDS, Run
 from tests.manual_clock import ManualClock
 from tests.ops.pictures import STATUS
 from tests.ops.real import Agent, agent, run_of

@@ -12,8 +12,8 @@ import trio.testing
 from edge_agent.errors import StoreFailed
 from edge_agent.ops import streams
 from edge_agent.ops.streams import Directory, RecentCount
-from edge_agent.record import NANOSECONDS
 from edge_agent.store import Block, Gap
+from edge_agent.values.record import NANOSECONDS
 from tests.ops.real import Agent, agent
 from tests.patience import PATIENCE_S, eventually
 

@@ -14,7 +14,7 @@ import trio
 
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.stream_names import compile_patterns
 
 #: SQLite waits for the disk: never in the event loop. What is cancelled is left behind there; it
 #: can do no harm, as the same rows twice are the same rows.

@@ -10,8 +10,8 @@ import msgpack
 
 from edge_agent.config import Limits, Rule
 from edge_agent.metrics import Metrics
-from edge_agent.record import Run
 from edge_agent.rules import CompiledRules, Ruled, RulesInForce, compile_rules
+from edge_agent.values.record import Run
 from tests.waist import run_of
 
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.config import Calibration, Conversion, Limits, Profile, Schema, Size
-from edge_agent.filter import compile_filter
-from edge_agent.record import Run
 from edge_agent.rules import CompiledRules, Step
 from edge_agent.rules.steps import Fields, Outcome, Spot, time_of
+from edge_agent.values.filter import compile_filter
+from edge_agent.values.record import Run
 from edge_agent.wire import RUN_BYTES_MAX, Arrival, WireLimits, fault_of_record
 from tests.rules.support import apply, by_stream, compiled, kept, maps, reasons, rule
 from tests.waist import NOW_NS, SECOND, run_of

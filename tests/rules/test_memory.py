@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from edge_agent.config import Duration, Rule
-from edge_agent.record import Run
 from edge_agent.rules import CompiledRules
 from edge_agent.rules.memory import STREAMS_MAX, StreamMemory
 from edge_agent.rules.steps import Spot
+from edge_agent.values.record import Run
 from tests.rules.support import compiled, maps, rule
 from tests.waist import NOW_NS, SECOND, run_of
 

@@ -32,12 +32,12 @@ from edge_agent.config.shape import Limits, Listen, Rule
 from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import Record
-from edge_agent.refused_peers import RefusedPeers
+from edge_agent.net.refused_peers import RefusedPeers
 from edge_agent.rules import RulesInForce, compile_rules
+from edge_agent.security.tokens import Tokens
 from edge_agent.server import Parts, Server
 from edge_agent.store import Block, CommitResult, Engine, Entry, LogSettings, StoreSettings
-from edge_agent.tokens import Tokens
+from edge_agent.values.record import Record
 from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S, receive_to_end
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config.shape import Listen
+from edge_agent.security.tokens import Tokens, add_token
 from edge_agent.server.admission import (
     BUCKETS_MAX,
     Grant,
@@ -15,7 +16,6 @@ from edge_agent.server.admission import (
     admit,
 )
 from edge_agent.server.handshake import HandshakeRefusal, Upgrade
-from edge_agent.tokens import Tokens, add_token
 
 LOCAL = Peer("127.0.0.1", True)
 AWAY = Peer("192.0.2.7", False)

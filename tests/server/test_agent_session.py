@@ -13,12 +13,12 @@ import trio
 from msgspec import structs
 from trio_websocket import ConnectionRejected, WebSocketConnection
 
-from edge_agent.clock_note import ClockNote
-from edge_agent.record import ForeignBlock, Origin, Run
+from edge_agent.security.tokens import add_token
 from edge_agent.server.agent_session import BACKLOG_BYTES
 from edge_agent.session import MSGPACK_SESSION
 from edge_agent.store import encode_runs
-from edge_agent.tokens import add_token
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import ForeignBlock, Origin, Run
 from edge_agent.wire import Segment, encode_segments
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import Serving, bystander, closed, connect, hurried, serving

@@ -15,7 +15,7 @@ from trio_websocket import ConnectionClosed
 
 from edge_agent.config.quantities import Size
 from edge_agent.config.shape import Limits
-from edge_agent.tokens import add_token
+from edge_agent.security.tokens import add_token
 from tests.server.support import (
     SETTINGS,
     bystander,

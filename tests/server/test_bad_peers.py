@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from edge_agent.config.shape import Limits
-from edge_agent.tokens import add_token
+from edge_agent.security.tokens import add_token
 from tests.patience import eventually, receive_until
 from tests.server.support import (
     LISTEN,

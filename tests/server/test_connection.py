@@ -12,8 +12,8 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from edge_agent.security.tls import make_ca, server_context
 from edge_agent.server.connection import peer_of
-from edge_agent.tls import make_ca, server_context
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     LISTEN,

@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 import trio
 
+from edge_agent.assembly.wiring import connection_status
 from edge_agent.config.quantities import Size
 from edge_agent.config.shape import Limits, Rule, Schema
-from edge_agent.record import Run
 from edge_agent.server.admission import Grant, Peer
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.store import Quarantined
+from edge_agent.values.record import Run
 from edge_agent.wire import parse_target
-from edge_agent.wiring import connection_status
 from tests.server.support import serving
 
 RUN = Run("a", "pi", 1, 0, True, 1, b"\x80", 0, 0)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from edge_agent.record import ForeignBlock
 from edge_agent.server import held_records
 from edge_agent.server.held_records import HeldRecords, TooManyRanges
 from edge_agent.store import Entry
+from edge_agent.values.record import ForeignBlock
 from tests.forward.support import NOW_NS, Station, running_station
 from tests.store.support import foreign
 

@@ -12,8 +12,8 @@ import pytest
 import trio
 import trustme
 
-from edge_agent.connection_quota import Arrivals
-from edge_agent.tokens import add_token
+from edge_agent.net.connection_quota import Arrivals
+from edge_agent.security.tokens import add_token
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     LISTEN,

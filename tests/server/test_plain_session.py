@@ -12,8 +12,8 @@ import trio
 from trio_websocket import WebSocketConnection
 
 from edge_agent.config.shape import Rule, Schema
+from edge_agent.security.tokens import add_token
 from edge_agent.server.plain_session import plain_source
-from edge_agent.tokens import add_token
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     SETTINGS,

@@ -14,9 +14,9 @@ import trio
 import trio.testing
 
 from edge_agent.config.shape import Listen
+from edge_agent.security.tokens import add_token
 from edge_agent.server.admission import Peer, admit
 from edge_agent.server.handshake import HandshakeRefusal, read_head
-from edge_agent.tokens import add_token
 from edge_agent.wire import choose_subprotocol, encode_token
 from tests.patience import eventually, receive_until
 from tests.server.support import raw, serving, until_closed

@@ -15,9 +15,9 @@ import trio
 
 from edge_agent.config.quantities import Size
 from edge_agent.config.shape import Limits, Rule, Schema
+from edge_agent.security.tokens import add_token, revoke_token
 from edge_agent.server.posts import TOLD_MAX
 from edge_agent.store import LogSettings, StoreSettings
-from edge_agent.tokens import add_token, revoke_token
 from tests.patience import PATIENCE_S, eventually, receive_to_end
 from tests.server.support import Serving, connect, hurried, neighbours, raw, serving
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from trio_websocket import WebSocketConnection
 
 from edge_agent.config.shape import Limits
-from edge_agent.tokens import Tokens, add_token
+from edge_agent.security.tokens import Tokens, add_token
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     LISTEN,

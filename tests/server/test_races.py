@@ -10,7 +10,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected
 
 from edge_agent.config.shape import Limits
-from edge_agent.tokens import add_token, revoke_token, rotate_token
+from edge_agent.security.tokens import add_token, revoke_token, rotate_token
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import SETTINGS, Serving, serving, session
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection
 
-from edge_agent.tokens import add_token, revoke_token
+from edge_agent.security.tokens import add_token, revoke_token
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     Serving,

@@ -13,15 +13,15 @@ import trio
 import trio.testing
 
 from edge_agent import supervise
-from edge_agent.accepting import Sieve
 from edge_agent.config.quantities import Duration
+from edge_agent.net.accepting import Sieve
+from edge_agent.security.tokens import Tokens, add_token, revoke_token
 from edge_agent.server import connection as connection_module
 from edge_agent.server.acks import Teller
 from edge_agent.server.connection import Connection
 from edge_agent.server.fair_turns import Turns
 from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.poller import SharedReader
-from edge_agent.tokens import Tokens, add_token, revoke_token
 from tests.patience import PATIENCE_S, eventually, receive_until
 from tests.server.frames import PING, frame
 from tests.server.support import (

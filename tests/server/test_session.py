@@ -12,12 +12,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from edge_agent.assembly.wiring import connection_status
 from edge_agent.config.quantities import Size
 from edge_agent.config.shape import Limits, Listen, Rule, Schema
-from edge_agent.record import Run
 from edge_agent.rules import Ruled
 from edge_agent.rules.in_force import TURN_RECORDS
-from edge_agent.wiring import connection_status
+from edge_agent.values.record import Run
 from tests.patience import eventually
 from tests.server.support import (
     LISTEN,

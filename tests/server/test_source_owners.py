@@ -12,12 +12,12 @@ import pytest
 
 from edge_agent.config.shape import Limits
 from edge_agent.errors import ProtocolError
+from edge_agent.security.tokens import Tokens, add_token, revoke_token, rotate_token
 from edge_agent.server.admission import Grant, grant
 from edge_agent.server.source_owners import Owners, judge
 from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import open_environment
 from edge_agent.store.format.keys import source_key
-from edge_agent.tokens import Tokens, add_token, revoke_token, rotate_token
 from edge_agent.wire import Segment
 from tests.server.support import Serving, Session, closed, serving, session
 from tests.server.test_agent_session import SOURCE, agent, block

@@ -13,12 +13,12 @@ import pytest
 import trio
 import trio.testing
 
+from edge_agent.security.tls import make_ca
 from edge_agent.server import transport
 from edge_agent.server.fair_turns import Turns
 from edge_agent.server.poller import SharedReader
 from edge_agent.server.receive_queue import Inbox
 from edge_agent.server.transport import Outgoing, Transport, abort, with_what_is_at_hand
-from edge_agent.tls import make_ca
 from edge_agent.wire.frames import FrameLane
 from tests.patience import PATIENCE_S
 from tests.server.frames import CONTINUATION, PING, TEXT, frame

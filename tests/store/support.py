@@ -12,10 +12,10 @@ from typing import Any
 
 import msgpack
 
-from edge_agent.record import ForeignBlock, Origin, Record, Run
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Block, Engine, Entry, Gap, Numbering, encode_runs
 from edge_agent.store.settings import LogSettings, StoreSettings
+from edge_agent.values.record import ForeignBlock, Origin, Record, Run
 
 START_NS = 1_795_341_600_000_000_000
 MIB = 1024 * 1024

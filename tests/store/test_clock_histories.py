@@ -10,9 +10,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.record import Record, Run
 from edge_agent.store import Engine, Entry
 from edge_agent.store.tools.check import check_store
+from edge_agent.values.record import Record, Run
 from tests.manual_clock import ManualClock
 from tests.store.support import START_NS, pack, records, seeded, small
 

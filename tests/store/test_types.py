@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.store import Entry
+from edge_agent.values.clock_note import ClockNote
 from tests.store.support import entry, foreign, run
 
 

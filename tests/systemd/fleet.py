@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import trio
 
 from edge_agent.client import Opened, Producer, Trouble
-from edge_agent.dial import dial_tcp
+from edge_agent.net.dial import dial_tcp
 
 
 @dataclass

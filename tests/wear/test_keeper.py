@@ -13,13 +13,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from edge_agent.clock import Reading
 from edge_agent.commit import CommitStatistics, Committer
 from edge_agent.config import Config, parse
 from edge_agent.errors import StoreFailed
 from edge_agent.metrics import Metrics
 from edge_agent.ops.forecast import about_budget
 from edge_agent.store import CommitResult, Entry
+from edge_agent.system.clock import Reading
 from edge_agent.wear.keeper import Keeper, Ledger
 from tests.commit.recording import RecordingStore, committer_on, entry
 from tests.manual_clock import ManualClock

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.record import resolve_time
+from edge_agent.values.record import resolve_time
 from edge_agent.wire.columns import cuts, time_span, values_of
 
 NOW = 1_795_341_600 * 10**9

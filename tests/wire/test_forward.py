@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
-from edge_agent.clock_note import HOPS_MAX, ClockNote
 from edge_agent.errors import ProtocolError
-from edge_agent.record import ForeignBlock, Origin
+from edge_agent.values.clock_note import HOPS_MAX, ClockNote
+from edge_agent.values.record import ForeignBlock, Origin
 from edge_agent.wire.forward import (
     BLOCK_OVERHEAD_BYTES,
     FORWARD_MESSAGE_BYTES,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import resolve_time
-from edge_agent.time_format import parse_format
+from edge_agent.values.record import resolve_time
+from edge_agent.values.time_format import parse_format
 from edge_agent.wire.encodings import MSGPACK
 from edge_agent.wire.messages import read_in_turns, read_message, read_messages
 from edge_agent.wire.reading_types import (

@@ -9,9 +9,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.session import ServerState, Window
+from edge_agent.values.clock_note import ClockNote
 from edge_agent.wire.forward import Segment, encode_segments
 from edge_agent.wire.reading_types import Arrival, TooBigMessage, Undecodable, WireLimits
 from edge_agent.wire.server_session import ServerSession

@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from edge_agent.record import Run
+from edge_agent.values.record import Run
 from edge_agent.wire import Arrival, Received, WireLimits, in_short_turns, read_messages, run_slices
 
 BAD = {"time": "noon"}

@@ -37,7 +37,7 @@ from edge_agent.cli.demo.processes import DemoProcess
 from edge_agent.cli.demo.relay import Relay
 from edge_agent.cli.demo.sensors import Sensor, make_sensors
 from edge_agent.cli.demo.view import DemoMoment, PlainView, make_view
-from edge_agent.printable import why
+from edge_agent.output.printable import why
 
 T = TypeVar("T")
 

@@ -16,9 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from edge_agent.block_device import IN_MEMORY, MEMORY_DISKS, PROC, SYS, Mount, disk_of, first_text
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.ops.text import duration, size
+from edge_agent.system.block_device import (
+    IN_MEMORY,
+    MEMORY_DISKS,
+    PROC,
+    SYS,
+    Mount,
+    disk_of,
+    first_text,
+)
 
 Kind = Literal[
     "SD card or eMMC", "USB device", "hard disk", "solid state disk", "virtual", "memory", ""

@@ -15,7 +15,6 @@ from pathlib import Path
 import click
 import msgspec
 
-from edge_agent.block_device import look_at_mount
 from edge_agent.cli.common import Failure, config_options, local_token
 from edge_agent.cli.doctor.disk import (
     judge_cache,
@@ -37,8 +36,9 @@ from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, look_at_start
 from edge_agent.config import Config, authority_file, people_url
 from edge_agent.errors import ConfigError
-from edge_agent.files import acting_as_owner
-from edge_agent.printable import counted, json_text, printable
+from edge_agent.output.printable import counted, json_text, printable
+from edge_agent.system.block_device import look_at_mount
+from edge_agent.system.files import acting_as_owner
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

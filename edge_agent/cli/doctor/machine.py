@@ -13,9 +13,9 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from edge_agent import __version__
-from edge_agent.block_device import SYS, first_text
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.ops.text import size
+from edge_agent.system.block_device import SYS, first_text
 
 #: What `vcgencmd get_throttled` and its file say, by bit: now, and since the boot.
 _UNDER_VOLTAGE, _CAPPED, _THROTTLED, _HOT = 1, 2, 4, 8
@@ -206,7 +206,7 @@ def look_at_entropy(file: Path = Path("/proc/sys/kernel/random/entropy_avail")) 
 
 def machine_findings() -> list[Finding]:
     """Everything here that needs no configuration."""
-    from edge_agent.clock import SystemClock
+    from edge_agent.system.clock import SystemClock
 
     now = SystemClock().read()
     memory, entropy, client = look_at_memory(), look_at_entropy(), judge_client(look_at_client())

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edge_agent.certificate_life import AUTHORITY_SOON_S, CertificateLife, certificate_life
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
-from edge_agent.clock import SystemClock
 from edge_agent.config import Config, Upstream, format_address, parse_address
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import (
@@ -30,8 +28,10 @@ from edge_agent.forward import (
     proxy_of,
     unused,
 )
-from edge_agent.record import DAY_S, format_time
+from edge_agent.security.certificate_life import AUTHORITY_SOON_S, CertificateLife, certificate_life
 from edge_agent.session import MSGPACK_SESSION
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import DAY_S, format_time
 
 TIMEOUT_S = 10.0
 #: A certificate that ends sooner is worth a person's attention.

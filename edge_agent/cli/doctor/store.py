@@ -15,12 +15,12 @@ from edge_agent.cli.common import Failure, holds_store
 from edge_agent.cli.doctor.deliveries import delivery_findings
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
-from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount, size
-from edge_agent.printable import often
-from edge_agent.record import DAY_S
+from edge_agent.output.printable import often
 from edge_agent.store import LOCK, StoreLock, damaged_folders, loss_in_words, preflight
 from edge_agent.store.tools import look_inside
+from edge_agent.system.files import acting_as_owner
+from edge_agent.values.record import DAY_S
 
 #: The part of all places for sources from which on a person should look.
 SOURCES_FULL = 0.9

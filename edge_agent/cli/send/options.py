@@ -15,7 +15,7 @@ import click
 
 from edge_agent.cli.common import Failure, certificate_advice, is_service
 from edge_agent.client import Trouble
-from edge_agent.printable import printable
+from edge_agent.output.printable import printable
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

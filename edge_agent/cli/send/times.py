@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from edge_agent.record import as_sent, datetime_to_ns
-from edge_agent.time_format import Moments, TimeFormat, parse_format
+from edge_agent.values.record import as_sent, datetime_to_ns
+from edge_agent.values.time_format import Moments, TimeFormat, parse_format
 
 #: Rows held at most until the order decides: an hour twice, 14 rows a second.
 HELD_ROWS_MAX = 100_000

@@ -27,9 +27,9 @@ import click
 
 from edge_agent.errors import ConfigError
 from edge_agent.extras import library_needed
-from edge_agent.files import trusting
-from edge_agent.mqtt_reasons import FAILURES, LASTING_OF_TOPIC, refused_connect, words
-from edge_agent.printable import why
+from edge_agent.net.mqtt_reasons import FAILURES, LASTING_OF_TOPIC, refused_connect, words
+from edge_agent.output.printable import why
+from edge_agent.system.files import trusting
 
 #: How long a broker keeps what is for us while we are away, in seconds.
 _EXPIRY_S = 30 * 86_400

@@ -22,7 +22,7 @@ from edge_agent.cli.sensor.modbus_device import ModbusDevice, ModbusReader, load
 from edge_agent.cli.sensor.ticks import Ticks
 from edge_agent.client import Producer, Trouble, Unacked
 from edge_agent.errors import ProtocolError
-from edge_agent.printable import why
+from edge_agent.output.printable import why
 
 #: Between two attempts at a device that does not answer, at least; an interval may be shorter.
 RETRY_S = 1.0

@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from edge_agent.errors import ConfigError
-from edge_agent.printable import why
+from edge_agent.output.printable import why
 
 _MOST_REGISTERS: Final = 125
 _MOST_BITS: Final = 2000

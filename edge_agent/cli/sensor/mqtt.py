@@ -32,8 +32,8 @@ from edge_agent.cli.sensor.broker import (
 from edge_agent.cli.sensor.mqtt_messages import as_text, fields_of, stream_of, template_problem
 from edge_agent.client import Producer, Trouble, Unacked
 from edge_agent.errors import ProtocolError
-from edge_agent.files import read_secret_line
-from edge_agent.printable import why
+from edge_agent.output.printable import why
+from edge_agent.system.files import read_secret_line
 
 #: Taken from the broker and not durable yet; times the largest message, this is the memory.
 MESSAGES_MAX = 1000

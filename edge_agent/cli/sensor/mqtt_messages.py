@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_agent.stream_names import STREAM_BYTES_MAX
+from edge_agent.values.stream_names import STREAM_BYTES_MAX
 
 _OTHERS: Final = re.compile(r"[^A-Za-z0-9._-]")
 _PLACE: Final = re.compile(r"\{([^{}]*)\}")

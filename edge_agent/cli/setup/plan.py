@@ -15,10 +15,10 @@ from typing import Any, Final
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from edge_agent.access import is_loopback
 from edge_agent.cli.common import LOCAL_TOKEN
 from edge_agent.config import format_address, parse_address
 from edge_agent.errors import ConfigError
+from edge_agent.net.access import is_loopback
 
 #: What an address becomes that is opened, and closed.
 EVERYWHERE: Final = "0.0.0.0"

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import click
 
-from edge_agent.access import is_loopback
-from edge_agent.audit import audited
 from edge_agent.cli.common import SYSTEM_CONFIG, Failure
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.setup.plan import (
@@ -33,9 +31,11 @@ from edge_agent.cli.tls import own_addresses, own_names
 from edge_agent.cli.user import agent_user, look_at_start, user_option
 from edge_agent.config import Config, parse, parse_address, people_url
 from edge_agent.errors import ConfigError
-from edge_agent.files import OPEN, replace_file
-from edge_agent.tls import CaFiles, holds_authority, make_ca, renew
-from edge_agent.tokens import add_token, list_tokens, rotate_token
+from edge_agent.net.access import is_loopback
+from edge_agent.security.audit import audited
+from edge_agent.security.tls import CaFiles, holds_authority, make_ca, renew
+from edge_agent.security.tokens import add_token, list_tokens, rotate_token
+from edge_agent.system.files import OPEN, replace_file
 
 UNIT, TIMER = "edge-agent.service", "edge-agent-renew.timer"
 _SYSTEMD, _AVAHI = Path("/run/systemd/system"), Path("/etc/avahi/services")

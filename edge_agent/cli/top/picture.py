@@ -25,7 +25,7 @@ from edge_agent.ops.text import (
     rough,
     size,
 )
-from edge_agent.printable import counted, printable
+from edge_agent.output.printable import counted, printable
 
 Line = tuple[str, str]
 """Text, and its style in words of Rich's; "" for none."""

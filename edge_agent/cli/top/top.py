@@ -12,7 +12,7 @@ from edge_agent.cli.agent_http import AgentAddress, url_options
 from edge_agent.cli.common import Failure
 from edge_agent.cli.top.keys import Keys
 from edge_agent.cli.top.picture import AgentMoment, Line, Screen, UpstreamRates, draw
-from edge_agent.printable import json_text
+from edge_agent.output.printable import json_text
 
 _EVERY_S = 1.0
 #: Where an answer takes long, for ten thousand streams, so much longer is waited for the next one.

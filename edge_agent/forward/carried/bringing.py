@@ -20,15 +20,15 @@ from pathlib import Path
 
 import trio
 
-from edge_agent.clock import Clock
 from edge_agent.config import Upstream
-from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ForeignFile
 from edge_agent.forward.carried.reading import clock_notes, read_file, segments
 from edge_agent.forward.credentials import Credentials
 from edge_agent.forward.sinks.agent.connection import AgentConnection, ForwardHello
 from edge_agent.forward.sinks.agent.messages import Message, Packer
 from edge_agent.forward.sinks.file.names import FileName
+from edge_agent.net.dial import Dial, dial_tcp
+from edge_agent.system.clock import Clock
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, Segment, encode_segments
 
 Files = Sequence[tuple[Path, FileName]]

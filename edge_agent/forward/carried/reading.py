@@ -25,16 +25,16 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.errors import ForeignFile
-from edge_agent.files import refuse_pipes
 from edge_agent.forward.sinks.agent.messages import PATH_MAX, compressed_payload
 from edge_agent.forward.sinks.file.lines import CarriedRecord
 from edge_agent.forward.sinks.file.names import FileName, parse_name
-from edge_agent.printable import why
-from edge_agent.record import ForeignBlock, Origin, Run, as_sent
+from edge_agent.output.printable import why
 from edge_agent.store import encode_runs
-from edge_agent.stream_names import stream_problem
+from edge_agent.system.files import refuse_pipes
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import ForeignBlock, Origin, Run, as_sent
+from edge_agent.values.stream_names import stream_problem
 from edge_agent.wire import Segment
 from edge_agent.zstd import zstd
 

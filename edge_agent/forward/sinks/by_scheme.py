@@ -12,17 +12,17 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final, cast
 
-from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream, shown_url, sink_package
-from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError
 from edge_agent.extras import library_needed
 from edge_agent.forward.own_sink import own_sink
 from edge_agent.forward.pacing import LinkPace, PacedSink, paced
 from edge_agent.forward.probing import ProbeStep, probe_by_opening
 from edge_agent.forward.sink import ClockNews, Sink, SinkParts
+from edge_agent.net.dial import Dial, dial_tcp
 from edge_agent.store import Identity
+from edge_agent.system.clock import Clock
 
 #: Kind to the module in ``sinks`` that has its ``make``.
 _MODULES: Final = {

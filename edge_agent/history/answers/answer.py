@@ -1,9 +1,9 @@
 """An answer: its rows, and how they are written as JSON, lines of JSON or CSV, piece by piece.
 
-Whole records look as everywhere (`edge_agent.render`). Figures and points are a table: ``time``,
-``stream`` (unless grouped otherwise), and a column for each field and aggregate. JSON has it as
-``{"columns": […], "rows": [[…]], …}``, a line of JSON as an object. JSON ends with ``truncated``,
-``next`` and what else is to be said; the same is `Answer.outcome`.
+Whole records look as everywhere (`edge_agent.output.render`). Figures and points are a table:
+``time``, ``stream`` (unless grouped otherwise), and a column for each field and aggregate. JSON has
+it as ``{"columns": […], "rows": [[…]], …}``, a line of JSON as an object. JSON ends with
+``truncated``, ``next`` and what else is to be said; the same is `Answer.outcome`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from itertools import chain, islice, repeat
 from typing import Any, TypeVar
 
 from edge_agent.errors import ProtocolError
-from edge_agent.field_paths import path_text
-from edge_agent.filter import Filter, compile_filter
 from edge_agent.history.answers.fields import fields_of_stream
 from edge_agent.history.answers.figures import (
     FiguresByStep,
@@ -49,9 +47,11 @@ from edge_agent.history.question import (
     Question,
     format_next,
 )
-from edge_agent.moments import bad_query
-from edge_agent.record import NANOSECONDS, Record
-from edge_agent.render import cell_of, encode_json, to_csv, to_json
+from edge_agent.output.render import cell_of, encode_json, to_csv, to_json
+from edge_agent.values.field_paths import path_text
+from edge_agent.values.filter import Filter, compile_filter
+from edge_agent.values.moments import bad_query
+from edge_agent.values.record import NANOSECONDS, Record
 
 #: A piece has about this size, and is one row where that is larger.
 PIECE_BYTES = 64 * 1024

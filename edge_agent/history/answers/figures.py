@@ -16,9 +16,7 @@ from math import isfinite, sqrt
 from operator import truediv
 from typing import Any
 
-from edge_agent.aggregates import is_number
 from edge_agent.errors import ProtocolError
-from edge_agent.filter import Filter
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.cells import Cells, cells_of, join_cells, units_of, within
 from edge_agent.history.format.columns import Numbers
@@ -40,6 +38,8 @@ from edge_agent.history.keys import (
     RAW,
 )
 from edge_agent.history.question import ALL_NS, ROLLED_UP
+from edge_agent.values.aggregates import is_number
+from edge_agent.values.filter import Filter
 
 #: What each aggregate needs of `Cells`, beside starts and counts.
 _NEEDS = {

@@ -1,7 +1,7 @@
 """Records of a segment as JSON text, made from its columns without a `Record` for each.
 
-The text says what `edge_agent.render` says. A table's columns become text at once, which is five
-times as quick as one record after the other.
+The text says what `edge_agent.output.render` says. A table's columns become text at once, which is
+five times as quick as one record after the other.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from edge_agent.history.format.packing import taken, unpack
 from edge_agent.history.format.rows import Way
 from edge_agent.history.format.segment import HistorySegment, Path, Table
 from edge_agent.history.keys import DAY_NS, HOUR_NS
-from edge_agent.record import NANOSECONDS, Record
-from edge_agent.render import encode_json, to_dict
+from edge_agent.output.render import encode_json, to_dict
+from edge_agent.values.record import NANOSECONDS, Record
 
 Order = tuple[int, str, str, int]
 """Time, stream, log and seq: no two records have the same."""

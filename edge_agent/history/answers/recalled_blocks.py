@@ -18,7 +18,7 @@ import msgspec
 
 from edge_agent.history.ask import RecalledBlock
 from edge_agent.history.format.rows import Way
-from edge_agent.record import ERASED, array_header, as_sent
+from edge_agent.values.record import ERASED, array_header, as_sent
 from edge_agent.zstd import zstd
 
 #: A block ends with the record with which it has so many bytes.

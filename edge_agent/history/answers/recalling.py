@@ -35,7 +35,7 @@ from edge_agent.history.format.segment import (
 )
 from edge_agent.history.format.stored import read_value, scan
 from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MINUTES, MONTHS, RAW
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.stream_names import compile_patterns
 
 #: Records that are brought together at a time, of so many bytes at most.
 READY_RECORDS: Final = 40_000

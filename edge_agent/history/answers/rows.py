@@ -12,7 +12,6 @@ from itertools import chain, pairwise
 from operator import lt
 from typing import Generic, NamedTuple, TypeVar
 
-from edge_agent.filter import Filter
 from edge_agent.history.answers.json_text import (
     Order,
     RowShape,
@@ -26,8 +25,9 @@ from edge_agent.history.format.columns import decode_column
 from edge_agent.history.format.packing import rises, unpack
 from edge_agent.history.format.segment import HistorySegment, Path, records_of, times_of
 from edge_agent.history.keys import HOUR_NS
-from edge_agent.record import Record
-from edge_agent.render import encode_json
+from edge_agent.output.render import encode_json
+from edge_agent.values.filter import Filter
+from edge_agent.values.record import Record
 
 #: Rows that are made at a time, about.
 SLICE_ROWS = 8192

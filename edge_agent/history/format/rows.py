@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from edge_agent.record import TimeQuality
+from edge_agent.values.record import TimeQuality
 
 
 class Way(NamedTuple):

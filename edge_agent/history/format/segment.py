@@ -39,7 +39,7 @@ from edge_agent.history.format.packing import (
     unpack,
 )
 from edge_agent.history.format.rows import Rows, Way
-from edge_agent.record import Record
+from edge_agent.values.record import Record
 
 SEGMENT_FORMAT = 1
 #: Records of one segment: an hour of one a second.

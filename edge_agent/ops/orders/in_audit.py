@@ -1,4 +1,4 @@
-"""The audit's words (`edge_agent.audit`) for an order, over HTTP or to a store at rest."""
+"""The audit's words (`edge_agent.security.audit`) for an order, over HTTP or to a store at rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_agent.ops.orders.source_orders import SourceMove
 def in_audit(
     given: ConsumerOrder | QuarantineOrder | SourceMove | ResendGiven,
 ) -> tuple[str, str]:
-    """The name of an order in `edge_agent.audit.ORDERS`, and what it is about."""
+    """The name of an order in `edge_agent.security.audit.ORDERS`, and what it is about."""
     if isinstance(given, ConsumerOrder):
         where = f" in log {given.log}" if given.log else ""
         return f"consumer {given.order}", given.consumer + where + _to(given.to)

@@ -31,10 +31,10 @@ from edge_agent.forward import (
     position_for,
     positions_for,
 )
-from edge_agent.moments import parse_moment
 from edge_agent.ops.orders.replay import SendAgain, is_an_upstreams, replay
 from edge_agent.ops.orders.resends import ResendGiven, ResendOrders
 from edge_agent.ops.orders.source_orders import SourceMove, meant, orders_for, told_source
+from edge_agent.security.token_uses import noted_uses, told_uses
 from edge_agent.store import (
     BACKLOG,
     OLDER,
@@ -47,15 +47,15 @@ from edge_agent.store import (
     is_backlog,
     whole_consumer,
 )
-from edge_agent.token_uses import noted_uses, told_uses
+from edge_agent.values.moments import parse_moment
 from edge_agent.wire import WireLimits
 
 if TYPE_CHECKING:
-    from edge_agent.clock import Clock
     from edge_agent.config import Config, Upstream
     from edge_agent.forward import Lane, LogRecall, Resend
     from edge_agent.log import Log
     from edge_agent.rules import RulesInForce
+    from edge_agent.system.clock import Clock
 
 _SEQ = re.compile(r"[0-9]{1,19}")
 

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.config import UPSTREAM
 from edge_agent.forward import AGAIN_MAX, Again, again_of, shape_of, with_again
-from edge_agent.record import Run
 from edge_agent.rules import RulesInForce
 from edge_agent.store import QUARANTINE_BYTES_MAX, Block, Entry, Position, Quarantined
+from edge_agent.values.record import Run
 from edge_agent.wire import Arrival, WireLimits, read_messages
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edge_agent.config import Upstream
     from edge_agent.forward import Lane
     from edge_agent.log import Log
-    from edge_agent.record import Record
+    from edge_agent.values.record import Record
 
 
 def is_an_upstreams(item: Quarantined) -> bool:

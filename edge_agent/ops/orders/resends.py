@@ -28,16 +28,16 @@ from edge_agent.forward import (
     note_name,
     read_order,
 )
-from edge_agent.moments import parse_moment
-from edge_agent.record import NANOSECONDS, TIME_NS_MAX, format_time
 from edge_agent.store import RESEND, Block, Entry, Position
-from edge_agent.stream_names import compile_pattern
+from edge_agent.values.moments import parse_moment
+from edge_agent.values.record import NANOSECONDS, TIME_NS_MAX, format_time
+from edge_agent.values.stream_names import compile_pattern
 
 if TYPE_CHECKING:
-    from edge_agent.clock import Clock
     from edge_agent.config import Upstream
     from edge_agent.forward import Lane, LogRecall
     from edge_agent.log import Log
+    from edge_agent.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 

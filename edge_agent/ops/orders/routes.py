@@ -14,9 +14,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge_agent.access import bearer_secret, everything
-from edge_agent.audit import Actor, audited
 from edge_agent.errors import ProtocolError
+from edge_agent.net.access import bearer_secret, everything
 from edge_agent.ops.orders.in_audit import in_audit, outcome_of
 from edge_agent.ops.orders.orders import (
     QUARANTINE_MAX,
@@ -28,11 +27,12 @@ from edge_agent.ops.orders.orders import (
 from edge_agent.ops.orders.resends import ResendGiven
 from edge_agent.ops.orders.source_orders import SourceMove
 from edge_agent.ops.parameters import each_once, refuse_unknown, whole_number
-from edge_agent.recall import HistoryRecall
-from edge_agent.token_uses import told_uses
+from edge_agent.questions.recall import HistoryRecall
+from edge_agent.security.audit import Actor, audited
+from edge_agent.security.token_uses import told_uses
 
 if TYPE_CHECKING:
-    from edge_agent.access import Readable
+    from edge_agent.net.access import Readable
     from edge_agent.ops.facts import Sources
 
 Given = TypeVar("Given")

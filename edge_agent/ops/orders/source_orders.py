@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edge_agent.forward import OrderRefused
-from edge_agent.record import format_time
 from edge_agent.store import AGENT_PREFIX, LANE_PREFIX, SourceOrder, SourceView
+from edge_agent.values.record import format_time
 
 AGENT, LANE = "agent:", "lane:"
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from edge_agent.ops.page.frame import LOGOUT, PAUSE, document
 from edge_agent.ops.units import HINTED, UNITS
-from edge_agent.printable import html_text
+from edge_agent.output.printable import html_text
 
 #: Seconds and words of the times until now that there are buttons for.
 _LENGTHS = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edge_agent.ops.page.files import path_of
-from edge_agent.printable import html_text
+from edge_agent.output.printable import html_text
 
 #: Only this agent's own files, only requests to it, in nobody's frame.
 CSP = (

@@ -34,7 +34,7 @@ from edge_agent.ops.text import (
     size,
     taken,
 )
-from edge_agent.printable import ended, html_text
+from edge_agent.output.printable import ended, html_text
 from edge_agent.store import Quarantined
 from edge_agent.wear import Stretch, Wear
 

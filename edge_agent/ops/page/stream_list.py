@@ -13,8 +13,8 @@ from edge_agent.ops.page.frame import section, table_head, table_rows, whole_tab
 from edge_agent.ops.streams import Directory, Seen
 from edge_agent.ops.text import ago, amount
 from edge_agent.ops.units import named
-from edge_agent.printable import html_text
-from edge_agent.record import format_time
+from edge_agent.output.printable import html_text
+from edge_agent.values.record import format_time
 
 #: Streams that the page lists; the API has them all.
 ROWS_MAX = 300

@@ -19,10 +19,10 @@ from typing import Any
 
 import lmdb
 
-from edge_agent.clock_note import BOOT_NS_MAX, ClockNote
 from edge_agent.store.clock.correction import Boot
 from edge_agent.store.format import keys
 from edge_agent.store.format.values import ClockValue, decode, encode
+from edge_agent.values.clock_note import BOOT_NS_MAX, ClockNote
 
 #: Boots of this agent, less than 100 bytes each in the file and 400 in memory.
 OWN_MAX = 256

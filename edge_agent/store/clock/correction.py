@@ -1,9 +1,9 @@
 """This module puts the times of a block right when it is read, once its boot's offset is known.
 
 A block says what the clocks of its boot showed when it was committed: wall clock and boot clock.
-With the boot's offset (`edge_agent.clock_note`) the boot clock tells when that was in truth, and
-how far the wall clock was off. By so much the arrivals of its records are put right, as far as they
-were taken by a clock that was not set. What a sensor's own clock said is never touched.
+With the boot's offset (`edge_agent.values.clock_note`) the boot clock tells when that was in truth,
+and how far the wall clock was off. By so much the arrivals of its records are put right, as far as
+they were taken by a clock that was not set. What a sensor's own clock said is never touched.
 
 The wall clock may have been stepped between a record's arrival and its block's commit, by a person
 and more than once. So an arrival that would lie behind the commit, or more than `WAITED_NS_MAX`
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from edge_agent.record import Origin
+from edge_agent.values.record import Origin
 
 #: Key of a `Clocks`: agent ("" for this one) and boot.
 Boot = tuple[str, bytes]

@@ -25,12 +25,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_agent.clock_note import ClockNote
-from edge_agent.record import UNSET_CLOCK_BEFORE_NS
 from edge_agent.store.clock.boot_offsets import Clocks
 from edge_agent.store.clock.correction import WAITED_NS_MAX
 from edge_agent.store.retention.policy import ClockWatch
 from edge_agent.store.settings import Moment
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import UNSET_CLOCK_BEFORE_NS
 
 _HOUR_NS = 3600 * 1_000_000_000
 #: A smaller difference is not worth a note: time sources step the clock by half a second or more,

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 import lmdb
 import msgspec
 
-from edge_agent.record import ForeignBlock, Run, array_header
 from edge_agent.store.commit.dedup import cut_block
 from edge_agent.store.commit.state import Counts, add
 from edge_agent.store.format import keys
@@ -19,6 +18,7 @@ from edge_agent.store.format.codec import RAW, Compressor
 from edge_agent.store.format.payload import run_head, split_run
 from edge_agent.store.format.values import LogHeader, encode
 from edge_agent.store.settings import MAIN, Moment, StoreSettings
+from edge_agent.values.record import ForeignBlock, Run, array_header
 
 
 def block_log(block: ForeignBlock, logs: Mapping[str, LogHeader]) -> str:

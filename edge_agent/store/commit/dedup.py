@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec import structs
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import ForeignBlock, Run
 from edge_agent.store.format.codec import RAW, decompress
 from edge_agent.store.format.payload import cut_payload, cut_run, slice_indexes
 from edge_agent.store.types import Entry
+from edge_agent.values.record import ForeignBlock, Run
 
 
 def cut_runs(entry: Entry, expected: int) -> tuple[Entry, int]:

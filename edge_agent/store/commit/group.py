@@ -28,7 +28,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import lmdb
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.errors import StoreFull
 from edge_agent.store.clock.boot_offsets import write_clocks
 from edge_agent.store.clock.timekeeper import Dating
@@ -48,6 +47,7 @@ from edge_agent.store.format.payload import RUN_HEAD_BYTES
 from edge_agent.store.format.values import LogHeader, SourceValue, decode, encode
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.types import Entry, Numbering, SourceOrder, Stored
+from edge_agent.values.clock_note import ClockNote
 
 #: What a group adds to a log beyond its records: a block's header and a page begun, twice.
 GROUP_OVERHEAD_BYTES = 8192

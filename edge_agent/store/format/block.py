@@ -38,7 +38,6 @@ from typing import Any, Literal
 import msgspec
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import Origin, Record, TimeQuality
 from edge_agent.seal import OPEN, SEAL_BYTES, KeyRing, key_id
 from edge_agent.store.clock.correction import Boot, Correction, Offsets, correction_of
 from edge_agent.store.format.codec import decompress
@@ -57,6 +56,7 @@ from edge_agent.store.format.payload import (
 from edge_agent.store.format.record_maps import decode_maps, lean_maps, time_of
 from edge_agent.store.retention.policy import BlockHead
 from edge_agent.store.settings import Moment
+from edge_agent.values.record import Origin, Record, TimeQuality
 
 _ORIGIN = msgspec.msgpack.Decoder(tuple[str, str, str, int, bytes, int, int, bool, tuple[str, ...]])
 _ENCODER = msgspec.msgpack.Encoder()
@@ -98,7 +98,7 @@ class Block:
     thinned block: at the commit of the newest record that it stands for). ``thinned``: how many
     records a thinned block stands for, 0 for any other.
     ``historical``: it came from another agent's backlog, beside newer records.
-    ``recalled``: it was made of what history keeps of its records (`edge_agent.recall`).
+    ``recalled``: it was made of what history keeps of its records (`edge_agent.questions.recall`).
     ``correction`` is what is known by now of clocks that were not set; it is no part of the block.
     ``sealed``: ``payload`` is, as whoever looked at it had no keys. Readers of a log never get one.
     """

@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from edge_agent.record import ERASED, array_header
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store.format.block import decode_block, with_payload
 from edge_agent.store.format.codec import Compressor
 from edge_agent.store.format.keys import block_first
 from edge_agent.store.format.payload import RunHead, heads_of, join_runs, raw_runs
 from edge_agent.store.format.record_maps import array_count
+from edge_agent.values.record import ERASED, array_header
 
 _EMPTY = b"\x80"
 _ENCODER = msgspec.msgpack.Encoder()

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from msgspec import structs
 
 from edge_agent.errors import ProtocolError, StoreDamaged
-from edge_agent.record import ForeignBlock
 from edge_agent.store.format.codec import RAW, decompress
 from edge_agent.store.format.payload import RAW_BYTES_MAX, heads_of, join_runs, raw_runs
 from edge_agent.store.format.record_maps import array_count
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.record import ForeignBlock
+from edge_agent.values.stream_names import stream_problem
 
 
 def check_payload(codec: int, raw_len: int, payload: bytes, count: int) -> set[str]:

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 from msgspec import structs
 
-from edge_agent.record import ForeignBlock, Origin
 from edge_agent.store.format.block import Block
 from edge_agent.store.format.codec import RAW, decompress
 from edge_agent.store.format.payload import heads_of, join_runs, raw_runs, slice_payload
 from edge_agent.store.format.record_maps import array_count
+from edge_agent.values.record import ForeignBlock, Origin
 
 Key = tuple[str, str, str]
 

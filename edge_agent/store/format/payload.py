@@ -16,7 +16,6 @@ from typing import TypeVar
 import msgspec
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import Run, array_header
 from edge_agent.store.format.record_maps import (
     array_count,
     array_part,
@@ -25,6 +24,7 @@ from edge_agent.store.format.record_maps import (
     last_map,
 )
 from edge_agent.store.settings import BLOCK_BYTES_MAX
+from edge_agent.values.record import Run, array_header
 
 #: What a block may have beyond `BLOCK_BYTES_MAX`: one record that alone is larger, run heads.
 BLOCK_SLACK_BYTES = 256 * 1024

@@ -14,7 +14,7 @@ import msgpack
 import msgspec
 
 from edge_agent.errors import ProtocolError, StoreDamaged
-from edge_agent.record import TimeQuality, array_header, resolve_time
+from edge_agent.values.record import TimeQuality, array_header, resolve_time
 
 #: Elements of an array that become objects together, at most. What one of our own sensors sends in
 #: one run has fewer, unless its records are tiny: those are not looked at for this.

@@ -219,9 +219,9 @@ class QuarantineValue(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ClockValue(msgspec.Struct, array_like=True, frozen=True):
-    """What is known of one boot's clock, as `edge_agent.clock_note.ClockNote`. ``number`` counts
-    the notes of this store, those that took another's place included; ``noted_ns`` is when it was
-    stored, by our wall clock; ``owner`` is as in `SourceValue`.
+    """What is known of one boot's clock, as `edge_agent.values.clock_note.ClockNote`. ``number``
+    counts the notes of this store, those that took another's place included; ``noted_ns`` is when
+    it was stored, by our wall clock; ``owner`` is as in `SourceValue`.
     """
 
     number: int

@@ -30,7 +30,7 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed
-from edge_agent.printable import grouped
+from edge_agent.output.printable import grouped
 from edge_agent.store.close_marker import closed_at
 from edge_agent.store.commit.positions import trim_quarantine
 from edge_agent.store.commit.stamp import writing

@@ -37,7 +37,11 @@ from typing import Any, NamedTuple
 import msgpack
 import msgspec
 
-from edge_agent.aggregates import (
+from edge_agent.errors import StoreDamaged
+from edge_agent.store.format.block import Block
+from edge_agent.store.format.payload import RunView, join_runs, read_runs, slices_of
+from edge_agent.store.format.record_maps import decode_maps, raw_maps, time_of
+from edge_agent.values.aggregates import (
     FIELD_NAME_MAX,
     FIELDS_MAX,
     THINNED_COUNT,
@@ -45,11 +49,7 @@ from edge_agent.aggregates import (
     Summary,
     is_number,
 )
-from edge_agent.errors import StoreDamaged
-from edge_agent.record import NANOSECONDS, Origin, array_header, as_sent
-from edge_agent.store.format.block import Block
-from edge_agent.store.format.payload import RunView, join_runs, read_runs, slices_of
-from edge_agent.store.format.record_maps import decode_maps, raw_maps, time_of
+from edge_agent.values.record import NANOSECONDS, Origin, array_header, as_sent
 
 MINUTE_NS = 60 * NANOSECONDS
 #: Of a text or bytes longer than this nothing is kept.

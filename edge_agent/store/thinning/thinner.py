@@ -26,7 +26,6 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import NANOSECONDS
 from edge_agent.store.commit.stamp import writing
 from edge_agent.store.commit.state import Counts, add
 from edge_agent.store.format import keys
@@ -38,6 +37,7 @@ from edge_agent.store.read.cursor import BlockCursor
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.thinning.aggregate import aggregate, continues
 from edge_agent.store.thinning.consumer_guard import HandedOut, guard_of
+from edge_agent.values.record import NANOSECONDS
 
 #: From this part of its share on a log is thinned ahead of need, down to that part.
 CROWDED = 0.9

@@ -24,8 +24,7 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreLocked, StoreTooNew
-from edge_agent.files import acting_as_owner, refuse_links
-from edge_agent.printable import why
+from edge_agent.output.printable import why
 from edge_agent.store.create import DATA, STORE, rename, sync_folder
 from edge_agent.store.format import keys
 from edge_agent.store.format.values import (
@@ -41,6 +40,7 @@ from edge_agent.store.tools.changes import Change
 from edge_agent.store.tools.check import Report, check_file
 from edge_agent.store.tools.replace import locked, opened, require_room
 from edge_agent.store.tools.rewrite import Progress, rewrite, used_bytes
+from edge_agent.system.files import acting_as_owner, refuse_links
 
 MANIFEST = "manifest.json"
 _PART = ".part"

@@ -22,12 +22,12 @@ from pathlib import Path
 from lmdb import verify as lmdb_verify
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import ERASED
 from edge_agent.seal import OPEN, KeyRing, key_id
 from edge_agent.store.format import keys
 from edge_agent.store.format.block import Block, decode_block
 from edge_agent.store.lmdb_file.pages import PageFile
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.record import ERASED
+from edge_agent.values.stream_names import stream_problem
 
 Progress = Callable[[int, int], None]
 

@@ -23,7 +23,6 @@ from typing import Literal
 import lmdb
 
 from edge_agent.errors import StoreFailed
-from edge_agent.files import acting_as_owner, give_to_owner, refuse_links
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store.copy_signs import medium_of
 from edge_agent.store.create import (
@@ -46,6 +45,7 @@ from edge_agent.store.lmdb_file.preflight import preflight, refuse_sealed
 from edge_agent.store.process_lock import LOCK, StoreLock
 from edge_agent.store.tools.changes import Change, Erasing, Renewing, Resealing
 from edge_agent.store.tools.rewrite import Progress, Rewritten, rewrite, used_bytes
+from edge_agent.system.files import acting_as_owner, give_to_owner, refuse_links
 
 logger = logging.getLogger(__name__)
 

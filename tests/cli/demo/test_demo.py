@@ -16,9 +16,9 @@ from edge_agent.cli.demo.compare import SensorLedger, compare, ledgers_from_json
 from edge_agent.cli.demo.demo import Demo, command, tell, verify
 from edge_agent.cli.demo.sensors import make_sensors
 from edge_agent.cli.demo.view import PlainView
-from edge_agent.clock import SystemClock
-from edge_agent.record import Record, Run
 from edge_agent.store import Block, Engine, Entry, LogSettings, StoreSettings
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import Record, Run
 
 
 def test_ctrl_c_ends_it_cleanly_and_a_ledger_that_says_more_is_a_difference(

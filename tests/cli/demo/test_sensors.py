@@ -8,7 +8,7 @@ import trio
 
 from edge_agent.cli.demo.compare import fingerprint
 from edge_agent.cli.demo.sensors import Sensor, make_sensors
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.stream_names import stream_problem
 from tests.client.stub import StubAgent
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.block_device import IN_MEMORY, Mount, file_system_of, look_at_mount
 from edge_agent.cli.doctor.disk import (
     Device,
     Kind,
@@ -23,6 +22,7 @@ from edge_agent.cli.doctor.disk import (
     read_back,
     time_syncs,
 )
+from edge_agent.system.block_device import IN_MEMORY, Mount, file_system_of, look_at_mount
 
 GIB = 2**30
 

@@ -13,7 +13,6 @@ import pytest
 import trio
 import trustme
 
-from edge_agent.certificate_life import CertificateLife
 from edge_agent.cli.doctor.network import (
     UpstreamProbe,
     ask,
@@ -23,9 +22,10 @@ from edge_agent.cli.doctor.network import (
     network_findings,
 )
 from edge_agent.config import Config, Http, Listen, Upstream
-from edge_agent.record import DAY_S
-from edge_agent.tls import make_ca
-from edge_agent.tokens import add_token
+from edge_agent.security.certificate_life import CertificateLife
+from edge_agent.security.tls import make_ca
+from edge_agent.security.tokens import add_token
+from edge_agent.values.record import DAY_S
 from tests.end_to_end.support import AgentProcess, agents
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from edge_agent.cli import main
 from edge_agent.cli.send.send import file_source, stdin_source
-from edge_agent.stream_names import source_problem
+from edge_agent.values.stream_names import source_problem
 from tests.client.stub import agent_on_a_port
 
 

@@ -12,7 +12,7 @@ import trio.testing
 
 from edge_agent.cli.send.options import EX_NOPERM, host_name
 from edge_agent.cli.sensor.host import HostReader, measure
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.stream_names import stream_problem
 from tests.client.stub import StubAgent, agent_on_a_port, make
 from tests.preloaded import run
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.cli.sensor.mqtt_messages import as_text, fields_of, stream_of, template_problem
-from edge_agent.stream_names import stream_problem
+from edge_agent.values.stream_names import stream_problem
 
 STREAMS = [
     ("{topic}", "tele/hall/SENSOR", "tele/hall/SENSOR"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.tls import make_ca
-from edge_agent.tokens import add_token
+from edge_agent.security.tls import make_ca
+from edge_agent.security.tokens import add_token
 from tests.end_to_end.keys import Keys
 
 

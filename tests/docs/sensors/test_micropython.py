@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from edge_agent.tls import make_ca
+from edge_agent.security.tls import make_ca
 from tests.docs.examples import examples_of
 from tests.docs.sensors.lives import two_lives
 from tests.docs.sensors.sensors import (

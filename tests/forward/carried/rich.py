@@ -8,14 +8,14 @@ from typing import Any
 import msgpack
 import trio
 
-from edge_agent.clock import SystemClock
 from edge_agent.forward import make_sink
 from edge_agent.forward.carried.bringing import Bringing, BroughtIn
 from edge_agent.forward.carried.reading import find_files
 from edge_agent.forward.credentials import Credentials
 from edge_agent.forward.sink import Batch, LaneResume
-from edge_agent.record import ForeignBlock, Origin, Record, Run
 from edge_agent.store import Entry, encode_runs
+from edge_agent.system.clock import SystemClock
+from edge_agent.values.record import ForeignBlock, Origin, Record, Run
 from tests.forward.support import NOW_NS, Station, inline, upstream
 
 SECOND = 10**9

@@ -22,7 +22,7 @@ from edge_agent.history import Way, parse_question, read_header
 from edge_agent.history.answers.answer import Answer
 from edge_agent.history.answers.reading import View
 from edge_agent.history.keys import DAY_NS, HOUR_NS
-from edge_agent.stream_names import compile_pattern
+from edge_agent.values.stream_names import compile_pattern
 
 #: Some moment, at the start of a day: 2026-03-02.
 START_NS = 1_772_409_600 * 1_000_000_000

@@ -16,8 +16,8 @@ from edge_agent.history.format.segment import (
     join_segments,
     records_of,
 )
-from edge_agent.record import TIME_NS_MAX, format_time
-from edge_agent.render import to_json
+from edge_agent.output.render import to_json
+from edge_agent.values.record import TIME_NS_MAX, format_time
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 SCALARS = (

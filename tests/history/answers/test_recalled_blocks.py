@@ -14,9 +14,9 @@ from edge_agent.history import Recall, read_header
 from edge_agent.history.answers import Recaller, View, recalled_blocks
 from edge_agent.history.answers.recalled_blocks import SentRow, blocks_of, body_of
 from edge_agent.history.format.rows import Way
-from edge_agent.recall import as_block
-from edge_agent.record import ERASED, ForeignBlock, Origin, Record, Run
+from edge_agent.questions.recall import as_block
 from edge_agent.store import Block, Entry, encode_runs
+from edge_agent.values.record import ERASED, ForeignBlock, Origin, Record, Run
 from tests.digest.support import DAY, MIB, Bench
 from tests.history.answers.made import WAY
 

@@ -24,8 +24,8 @@ from edge_agent.history.keys import (
     MONTHS,
     RAW,
 )
-from edge_agent.recall import as_block
-from edge_agent.record import ERASED, NANOSECONDS, Record
+from edge_agent.questions.recall import as_block
+from edge_agent.values.record import ERASED, NANOSECONDS, Record
 from tests.history.answers.made import START_NS, Made, Plain, made
 
 

@@ -26,7 +26,7 @@ from edge_agent.history.format.segment import (
     rows_of,
     times_of,
 )
-from edge_agent.record import Record
+from edge_agent.values.record import Record
 from tests.history import values as drawn
 from tests.history.damage import told_or_sound
 

@@ -22,7 +22,7 @@ from edge_agent.forward.sinks.nats.sink import NatsSink
 from edge_agent.forward.sinks.postgres import sink as postgres_sink
 from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
 from edge_agent.forward.sinks.postgres.sink import PostgresSink
-from edge_agent.record import Record
+from edge_agent.values.record import Record
 from tests.model.cuts.relayed import RELAYED
 from tests.model.cuts.servers import InfluxServer, JetStream, Published, Server
 from tests.model.cuts.world import Result, simulate

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import trio
 
-from edge_agent.dial import dial_tcp
+from edge_agent.net.dial import dial_tcp
 from tests.forward.sinks.kafka.broker import kafka_broker, make_topic, messages
 from tests.forward.sinks.nats.server import free_port
 from tests.forward.sinks.postgres.server import new_database

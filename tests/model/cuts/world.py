@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 import trio
 import trio.testing
 
-from edge_agent.dial import Dial
 from edge_agent.forward import Forwarder, make_sink
+from edge_agent.net.dial import Dial
 from tests.forward.support import inline, running_station, settings_for, upstream
 from tests.model.cuts.relayed import RELAYED
 from tests.model.cuts.servers import SERVERS, Far, Server

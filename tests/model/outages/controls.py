@@ -14,7 +14,6 @@ from unittest.mock import patch
 
 import trio
 
-from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.client.position import ProducerPosition as ClientPosition
 from edge_agent.commit import Committer
 from edge_agent.commit.gather import settle
@@ -34,6 +33,7 @@ from edge_agent.store.thinning import aggregate, thinner
 from edge_agent.store.thinning.aggregate import Aggregated
 from edge_agent.store.thinning.consumer_guard import Guard
 from edge_agent.store.types import CommitResult, Position, Stored
+from edge_agent.values.aggregates import THINNED_SOURCE
 from tests.model.outages.plan import Shape, draw
 from tests.model.outages.world import simulate
 

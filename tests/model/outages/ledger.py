@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from edge_agent.aggregates import THINNED_COUNT, THINNED_SOURCE
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Block, Engine, is_backlog, whole_consumer
+from edge_agent.values.aggregates import THINNED_COUNT, THINNED_SOURCE
 
 #: Sensor, and the number of ours that the record bears.
 Item = tuple[str, int]

@@ -19,10 +19,10 @@ from typing import Any, TypeVar, TypeVarTuple
 import trio
 
 from edge_agent import agent
-from edge_agent.clock import Reading
 from edge_agent.config import parse
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Engine, nowhere
+from edge_agent.system.clock import Reading
 from tests.model.determinism import EPOCH_NS
 from tests.model.outages.disk import Disk, Fuse, PulledPlug
 from tests.model.outages.wires import Network

@@ -22,10 +22,10 @@ from typing import Any
 import trio
 from trio_websocket import ConnectionClosed
 
-from edge_agent.backoff import Backoff
 from edge_agent.client import Producer, Trouble
 from edge_agent.client.dial import Address, Unreachable, close_websocket, open_websocket
-from edge_agent.dial import Dial
+from edge_agent.net.backoff import Backoff
+from edge_agent.net.dial import Dial
 from tests.model.determinism import run_inline
 from tests.model.outages.plan import Sensor
 from tests.patience import PATIENCE_S

@@ -19,7 +19,7 @@ from typing import Final
 
 import trio
 
-from edge_agent.dial import Dial
+from edge_agent.net.dial import Dial
 
 #: One way, in seconds.
 LATENCY_S: Final = 0.02

@@ -22,8 +22,8 @@ from edge_agent.ops.orders.orders import (
     QuarantineOrder,
     target_of,
 )
+from edge_agent.security.tokens import Tokens, add_token
 from edge_agent.store import Entry, Numbering, Position, Quarantined
-from edge_agent.tokens import Tokens, add_token
 from tests.ops.orders.test_routes import post
 from tests.ops.real import Agent, agent
 from tests.rules.support import in_force

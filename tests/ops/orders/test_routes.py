@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from edge_agent.config import Config, Http, Size, StoreConfig, Upstream
+from edge_agent.security.tokens import Tokens, add_token
 from edge_agent.store import Entry, Quarantined
-from edge_agent.tokens import Tokens, add_token
 from tests.ops.real import Agent, agent
 
 

@@ -13,7 +13,7 @@ import pytest
 import websocket
 
 from benchmarks.processes import Agent
-from edge_agent.tokens import add_token
+from edge_agent.security.tokens import add_token
 from tests.ops.page.chromium import NARROW, address, measured, opened, send, shows, until
 from tests.patience import PATIENCE_S
 

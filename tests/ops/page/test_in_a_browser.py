@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks.processes import Agent
-from edge_agent.tokens import add_token, revoke_token
+from edge_agent.security.tokens import add_token, revoke_token
 from tests.ops.page.chromium import NARROW, address, measured, opened, send, shows, until
 from tests.patience import PATIENCE_S
 

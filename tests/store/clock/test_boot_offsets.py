@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.clock_note import ClockNote
 from edge_agent.store import Engine, Entry
 from edge_agent.store.clock import boot_offsets
 from edge_agent.store.clock.boot_offsets import NO_CLOCKS, Clocks
+from edge_agent.values.clock_note import ClockNote
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, entry
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.record import Origin
 from edge_agent.store.clock.correction import WAITED_NS_MAX, Correction, correction_of
+from edge_agent.values.record import Origin
 from tests.store.support import START_NS
 
 SECOND = 10**9

@@ -6,12 +6,12 @@ from typing import Literal
 
 import pytest
 
-from edge_agent.clock_note import ClockNote
-from edge_agent.record import Record, Run
 from edge_agent.store import Block, Engine, Entry, LogSettings
 from edge_agent.store.clock.boot_offsets import NO_CLOCKS
 from edge_agent.store.clock.timekeeper import AHEAD_NS_MAX, HELD_NS_MAX, Timekeeper
 from edge_agent.store.retention.policy import STEP_CALM_NS
+from edge_agent.values.clock_note import ClockNote
+from edge_agent.values.record import Record, Run
 from tests.manual_clock import ManualClock
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, foreign, pack, read_all, records

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge_agent.record import Run
 from edge_agent.store import Block, Entry, LogSettings, Stored
+from edge_agent.values.record import Run
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, entry, foreign, pack, read_all, records, run, values
 

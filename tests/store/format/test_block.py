@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.clock import Reading
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import Origin, Run
 from edge_agent.store.format.block import (
     HEADER_BYTES,
     Block,
@@ -21,6 +19,8 @@ from edge_agent.store.format.block import (
 from edge_agent.store.format.foreign import foreign_stream
 from edge_agent.store.format.keys import block_key
 from edge_agent.store.format.payload import encode_runs, join_runs, read_runs, run_head
+from edge_agent.system.clock import Reading
+from edge_agent.values.record import Origin, Run
 from tests.store.support import START_NS, pack, run
 
 NOW = Reading(START_NS + 5, 77, b"b" * 16, True)

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import ERASED, Run
 from edge_agent.store import Block, encode_runs
 from edge_agent.store.format.block import Packed, decode_block, encode_block
 from edge_agent.store.format.codec import Compressor
 from edge_agent.store.format.erase import erased_block
 from edge_agent.store.format.keys import block_key
+from edge_agent.values.record import ERASED, Run
 from tests.manual_clock import ManualClock
 from tests.store.support import START_NS, foreign, run
 

@@ -4,10 +4,10 @@ from itertools import chain, combinations
 
 from msgspec import structs
 
-from edge_agent.record import ForeignBlock
 from edge_agent.store.format.block import Block
 from edge_agent.store.format.held import HeldRanges
 from edge_agent.store.format.payload import encode_runs, read_runs
+from edge_agent.values.record import ForeignBlock
 from tests.store.support import foreign, run
 
 SEQS = range(10, 16)

@@ -5,7 +5,6 @@ import pytest
 from msgspec import structs
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import Run
 from edge_agent.store.format.foreign import check_payload
 from edge_agent.store.format.payload import (
     cut_payload,
@@ -22,6 +21,7 @@ from edge_agent.store.format.payload import (
     streams_of,
 )
 from edge_agent.store.format.record_maps import array_count, decode_maps
+from edge_agent.values.record import Run
 from tests.store.support import pack, run
 
 

@@ -4,7 +4,6 @@ import msgspec
 import pytest
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import array_header
 from edge_agent.store.format.record_maps import (
     LEAN_RECORD_BYTES,
     array_part,
@@ -14,6 +13,7 @@ from edge_agent.store.format.record_maps import (
     raw_maps,
     time_of,
 )
+from edge_agent.values.record import array_header
 from tests.store.support import START_NS, pack
 
 

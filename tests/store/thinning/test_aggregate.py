@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from edge_agent.aggregates import THINNED_SOURCE
-from edge_agent.record import Origin, Record, Run, array_header
 from edge_agent.store.format.block import Block
 from edge_agent.store.format.foreign import check_payload
 from edge_agent.store.format.payload import encode_runs
 from edge_agent.store.thinning.aggregate import MINUTE_NS, Aggregated, aggregate, continues
+from edge_agent.values.aggregates import THINNED_SOURCE
+from edge_agent.values.record import Origin, Record, Run, array_header
 from tests.store.support import START_NS, pack
 
 BASE_NS = START_NS - START_NS % MINUTE_NS

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from edge_agent.aggregates import THINNED_SOURCE
-from edge_agent.record import Record, Run
 from edge_agent.store import (
     Block,
     ConsumerSettings,
@@ -30,6 +28,8 @@ from edge_agent.store.format.keys import block_key
 from edge_agent.store.repair.salvage import salvage
 from edge_agent.store.thinning import thinner
 from edge_agent.store.tools.check import check_store
+from edge_agent.values.aggregates import THINNED_SOURCE
+from edge_agent.values.record import Record, Run
 from tests.store.conftest import Stores
 from tests.store.support import foreign, pack, read_all, records, seeded, small
 

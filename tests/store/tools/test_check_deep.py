@@ -8,7 +8,6 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from edge_agent.record import Run
 from edge_agent.store import Entry, Quarantined, encode_runs
 from edge_agent.store.format.block import Packed, encode_block
 from edge_agent.store.format.keys import block_key
@@ -16,6 +15,7 @@ from edge_agent.store.lmdb_file.pages import PageFile
 from edge_agent.store.settings import LogSettings
 from edge_agent.store.tools.check_deep import Deep, decode_all, look_deep, read_device
 from edge_agent.store.tools.replace import compact_store, erase_streams
+from edge_agent.values.record import Run
 from tests.manual_clock import ManualClock
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, foreign, run

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.record import array_header
 from edge_agent.store.tools.check_payload import occupied, payload_problem, thinned_problem
+from edge_agent.values.record import array_header
 from tests.store.support import START_NS, pack
 
 

@@ -23,7 +23,7 @@ from edge_agent.store.tools.check import check_store
 from edge_agent.store.tools.check_deep import look_deep
 from edge_agent.store.tools.replace import compact_store, erase_streams, opened
 from edge_agent.store.tools.rewrite import used_bytes
-from edge_agent.stream_names import compile_pattern
+from edge_agent.values.stream_names import compile_pattern
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, entry, records, run
 from tests.store.thinning.test_thinner import SMALL, Sent

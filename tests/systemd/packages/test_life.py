@@ -39,7 +39,7 @@ complete_words() {
 note words complete_words"""
 
 OLD_CERTIFICATE = (
-    "import datetime as dt; from edge_agent.tls import make_ca;"
+    "import datetime as dt; from edge_agent.security.tls import make_ca;"
     ' make_ca("/etc/edge-agent/tls", ["pi"], now=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))'
 )
 

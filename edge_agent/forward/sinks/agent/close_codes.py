@@ -18,7 +18,7 @@ from edge_agent.config import Upstream
 from edge_agent.errors import ProtocolError, SinkUnavailable
 from edge_agent.forward.sinks.http.answer import retry_after_s
 from edge_agent.forward.sinks.http.record_outcomes import printable
-from edge_agent.printable import why
+from edge_agent.output.printable import why
 from edge_agent.session import FORBIDDEN, Stop
 
 logger = logging.getLogger(__name__)

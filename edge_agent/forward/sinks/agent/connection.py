@@ -24,9 +24,7 @@ from urllib.parse import urlsplit
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from edge_agent.clock import Clock
 from edge_agent.config import Upstream
-from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import Credentials
 from edge_agent.forward.progress_stream import ProgressStream
@@ -36,6 +34,7 @@ from edge_agent.forward.sinks.agent.close_codes import most_telling, stopped, tr
 from edge_agent.forward.sinks.agent.link_speed import LinkSpeed
 from edge_agent.forward.sinks.agent.messages import Message
 from edge_agent.forward.tls_clock import waits_for_clock
+from edge_agent.net.dial import Dial
 from edge_agent.session import (
     MSGPACK_SESSION,
     Ack,
@@ -46,6 +45,7 @@ from edge_agent.session import (
     Stop,
     Window,
 )
+from edge_agent.system.clock import Clock
 
 PING_S = 30.0
 ACK_S = 300.0

@@ -26,10 +26,8 @@ from dataclasses import dataclass, replace
 
 from msgspec import structs
 
-from edge_agent.clock_note import HOPS_MAX, ClockNote
 from edge_agent.errors import StoreDamaged
 from edge_agent.forward.sink import Batch
-from edge_agent.record import ForeignBlock, Origin
 from edge_agent.session import Window
 from edge_agent.store import (
     Block,
@@ -41,6 +39,8 @@ from edge_agent.store import (
     foreign_stream,
     streams_of,
 )
+from edge_agent.values.clock_note import HOPS_MAX, ClockNote
+from edge_agent.values.record import ForeignBlock, Origin
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, NOTES_MAX, SEGMENTS_MAX, Segment, encode_segments
 from edge_agent.zstd import zstd
 

@@ -50,7 +50,7 @@ from edge_agent.forward.sinks.agent.resume import (
     source_name,
 )
 from edge_agent.session import Window
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.stream_names import compile_patterns
 from edge_agent.wire import FORWARD_MESSAGE_BYTES
 
 EMPTY_S = 10.0

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.printable import why
+from edge_agent.output.printable import why
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE: Final = frozenset((errno.EIO, errno.ENODEV, errno.ENXIO, errno.EUCLEAN, errno.ESTALE))

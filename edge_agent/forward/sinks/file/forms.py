@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_agent.columnar import Kinds, columnar_writer
 from edge_agent.config import Upstream
-from edge_agent.csv_rows import field_names, write_csv
 from edge_agent.forward.sinks.file.lines import Carried, encode_lines, is_plain
 from edge_agent.forward.sinks.http.body import compressed, json_bytes, rendered
-from edge_agent.record import Record
+from edge_agent.output.columnar import Kinds, columnar_writer
+from edge_agent.output.csv_rows import field_names, write_csv
 from edge_agent.store import Block, Identity
+from edge_agent.values.record import Record
 
 COLUMNS: Final = ("id", "agent", "log", "seq", "stream", "time", "source", "time_quality")
 _OF_RECORD: Final = tuple(name for name in COLUMNS if name != "log")

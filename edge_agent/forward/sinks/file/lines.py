@@ -23,8 +23,8 @@ import msgspec
 
 from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.http.body import RenderedRecord, json_lines, rendered
-from edge_agent.record import Record, TimeQuality
 from edge_agent.store import Block, Identity
+from edge_agent.values.record import Record, TimeQuality
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _msgpack = msgspec.msgpack.Encoder().encode

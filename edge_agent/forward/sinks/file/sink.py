@@ -26,7 +26,6 @@ from urllib.parse import unquote, urlsplit
 
 import trio
 
-from edge_agent.columnar import needed
 from edge_agent.config import FileTable, Upstream
 from edge_agent.errors import ConfigError, NotColumnar, SinkRefused, SinkUnavailable
 from edge_agent.extras import library_needed
@@ -37,6 +36,7 @@ from edge_agent.forward.sinks.file.folder import opened_folder, remove_oldest, w
 from edge_agent.forward.sinks.file.forms import encode_file, packed_suffix
 from edge_agent.forward.sinks.file.lines import carried
 from edge_agent.forward.sinks.file.names import FileName, parse_name
+from edge_agent.output.columnar import needed
 
 T = TypeVar("T")
 _LOOK_S = 0.05

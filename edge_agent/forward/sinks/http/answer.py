@@ -40,7 +40,7 @@ import msgspec
 from edge_agent.config import shown_url
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.sinks.http.record_outcomes import Kind, by_status, outcome_of, printable
-from edge_agent.record import NANOSECONDS, datetime_to_ns
+from edge_agent.values.record import NANOSECONDS, datetime_to_ns
 
 #: An answer's body beyond this is not read. Whoever says more is sent smaller batches.
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024

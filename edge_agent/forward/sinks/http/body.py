@@ -7,10 +7,10 @@ recognises repeats for good::
      "time": "2026-11-22T10:00:00.25Z", "source": "pi-7/bme280", "fields": {"t": 21.7},
      "time_quality": "sensor"}
 
-``time_quality`` is how far the time can be trusted (`edge_agent.record.TimeTrust`): what is sent as
-``unsynced`` was stored while a clock was not set and what it was off by was not known when the
-batch was planned. ``id`` is EPOCH/LOG/SEQ of the agent that stored the record first, ``agent`` is
-that agent's id, ``seq`` the position in this agent's log. JSON has no bytes and no NaN: bytes
+``time_quality`` is how far the time can be trusted (`edge_agent.values.record.TimeTrust`): what is
+sent as ``unsynced`` was stored while a clock was not set and what it was off by was not known when
+the batch was planned. ``id`` is EPOCH/LOG/SEQ of the agent that stored the record first, ``agent``
+is that agent's id, ``seq`` the position in this agent's log. JSON has no bytes and no NaN: bytes
 become base64, NaN and infinities null. In msgpack everything stays as it is, and the body is one
 array.
 
@@ -37,11 +37,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.config import Format
 from edge_agent.forward.sink import Batch
-from edge_agent.record import Record, TimeTrust, format_time
 from edge_agent.store import Block, RunView, slices_of
+from edge_agent.values.aggregates import THINNED_SOURCE
+from edge_agent.values.record import Record, TimeTrust, format_time
 from edge_agent.zstd import zstd
 
 Compression = Literal["none", "gzip", "zstd"]

@@ -19,10 +19,10 @@ from urllib.parse import quote, urlsplit
 import h11
 import trio
 
-from edge_agent.dial import Dial
 from edge_agent.forward.progress_stream import PIECE_BYTES, ProgressStream, socket_of
 from edge_agent.forward.proxy import INTERIM_MAX, Proxy, dial_proxy, tunnel
 from edge_agent.forward.sinks.http.answer import ANSWER_BYTES_MAX, REFUSAL_BYTES_MAX, HttpAnswer
+from edge_agent.net.dial import Dial
 
 _RECEIVE_BYTES = 64 * 1024
 _HEAD_BYTES_MAX = 64 * 1024

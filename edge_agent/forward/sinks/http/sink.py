@@ -49,8 +49,8 @@ from edge_agent.forward.sinks.http.connection import (
 )
 from edge_agent.forward.sinks.http.templates import Templates
 from edge_agent.forward.tls_clock import waits_for_clock
-from edge_agent.printable import why
-from edge_agent.record import Record
+from edge_agent.output.printable import why
+from edge_agent.values.record import Record
 
 #: A longer answer is judged in a thread: a result for each of 10,000 records takes a quarter of a
 #: second.

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from edge_agent.config import HttpTable, envelope_parts, template_parts
 from edge_agent.forward.sinks.http.body import RenderedRecord, json_bytes
-from edge_agent.record import NANOSECONDS
+from edge_agent.values.record import NANOSECONDS
 
 _Value = Callable[[RenderedRecord, int], Any]
 _TIMES: Final[dict[str, _Value]] = {

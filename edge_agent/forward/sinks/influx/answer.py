@@ -24,8 +24,8 @@ import msgspec
 from edge_agent.errors import SinkError, SinkUnavailable
 from edge_agent.forward.sinks.http.answer import HttpAnswer, judge
 from edge_agent.forward.sinks.influx.lines import LineRenderer
-from edge_agent.printable import printable
-from edge_agent.record import Record
+from edge_agent.output.printable import printable
+from edge_agent.values.record import Record
 
 _CONFLICT: Final = re.compile(
     r'partial write: field type conflict: input field "(.*?)" on measurement "(.*?)"'

@@ -44,7 +44,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from edge_agent.config import InfluxTable
-from edge_agent.record import Record, datetime_to_ns, format_time
+from edge_agent.values.record import Record, datetime_to_ns, format_time
 
 _SPECIAL: Final = re.compile(r"[,= ]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")

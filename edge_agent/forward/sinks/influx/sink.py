@@ -29,7 +29,7 @@ from edge_agent.forward.sinks.http.answer import HttpAnswer
 from edge_agent.forward.sinks.http.sink import HttpSink, without
 from edge_agent.forward.sinks.influx.answer import judge_lines, named_by
 from edge_agent.forward.sinks.influx.lines import LineRenderer, Lines
-from edge_agent.record import Record
+from edge_agent.values.record import Record
 
 logger = logging.getLogger(__name__)
 

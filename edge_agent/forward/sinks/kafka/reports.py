@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
-from edge_agent.printable import printable
+from edge_agent.output.printable import printable
 
 #: About the record.
 _TOO_BIG: Final = frozenset(("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"))

@@ -38,13 +38,13 @@ from edge_agent.forward.sinks.mqtt.outgoing import MqttMessage
 from edge_agent.forward.sinks.mqtt.pace import MessagePace
 from edge_agent.forward.sinks.mqtt.rendering import PACKET_IDS
 from edge_agent.forward.sinks.mqtt.settings import OFFLINE, ONLINE, MqttSettings
-from edge_agent.mqtt_reasons import (
+from edge_agent.net.mqtt_reasons import (
     FAILURES,
     NOBODY_SUBSCRIBES,
     refused_connect,
     words,
 )
-from edge_agent.printable import why
+from edge_agent.output.printable import why
 
 #: What a broker may send us in one packet, told to it in version 5.
 PACKET_BYTES_MAX = 64 * 1024

@@ -21,7 +21,7 @@ import msgspec
 
 from edge_agent.forward.sinks.mqtt.outgoing import MqttMessage
 from edge_agent.forward.sinks.mqtt.settings import MqttSettings
-from edge_agent.record import Record
+from edge_agent.values.record import Record
 
 #: More entities than that are nobody's to look at; what is beyond is not announced.
 ENTITIES_MAX: Final = 2000

@@ -26,7 +26,7 @@ from edge_agent.forward.sinks.mqtt.outgoing import (
     user_property,
 )
 from edge_agent.forward.sinks.mqtt.settings import MqttSettings
-from edge_agent.record import Record, format_time
+from edge_agent.values.record import Record, format_time
 
 #: Packet ids that records have; the one above is for a subscription.
 PACKET_IDS: Final = 65_534

@@ -18,7 +18,6 @@ import logging
 
 import trio
 
-from edge_agent.dial import Dial
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
 from edge_agent.forward.keyed_sink import KeyedSink
@@ -30,10 +29,11 @@ from edge_agent.forward.sinks.mqtt.rendering import Packets, Renderer
 from edge_agent.forward.sinks.mqtt.settings import ONLINE, settings_of
 from edge_agent.forward.sinks.mqtt.shared_access import signature
 from edge_agent.forward.tls_clock import waits_for_clock
-from edge_agent.mqtt_reasons import NOT_AUTHORISED, OF_CONTENT
-from edge_agent.printable import why
-from edge_agent.record import NANOSECONDS
+from edge_agent.net.dial import Dial
+from edge_agent.net.mqtt_reasons import NOT_AUTHORISED, OF_CONTENT
+from edge_agent.output.printable import why
 from edge_agent.store import Identity
+from edge_agent.values.record import NANOSECONDS
 
 logger = logging.getLogger(__name__)
 

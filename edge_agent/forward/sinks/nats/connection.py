@@ -14,7 +14,6 @@ from typing import Final
 
 import trio
 
-from edge_agent.dial import Dial, secure
 from edge_agent.errors import ProtocolError, SinkUnavailable
 from edge_agent.forward.credentials import Credentials
 from edge_agent.forward.sinks.nats.protocol import (
@@ -31,7 +30,8 @@ from edge_agent.forward.sinks.nats.protocol import (
     publish,
     subscribe,
 )
-from edge_agent.printable import printable, why
+from edge_agent.net.dial import Dial, secure
+from edge_agent.output.printable import printable, why
 
 _RECEIVE_BYTES: Final = 64 * 1024
 #: What a server says when it does not take us as who we are.

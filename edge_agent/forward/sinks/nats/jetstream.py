@@ -29,7 +29,7 @@ import msgspec
 from edge_agent.config import NatsTable
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.sinks.nats.protocol import NatsMessage
-from edge_agent.printable import printable
+from edge_agent.output.printable import printable
 
 _T = TypeVar("_T")
 #: How messages that belong together are published; see `ways_of`.

@@ -80,7 +80,7 @@ from edge_agent.forward.sinks.nats.packing import (
 )
 from edge_agent.forward.sinks.nats.protocol import NatsMessage, publish
 from edge_agent.forward.tls_clock import is_out_of_date
-from edge_agent.printable import why
+from edge_agent.output.printable import why
 
 logger = logging.getLogger(__name__)
 

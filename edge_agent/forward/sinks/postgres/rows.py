@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.forward.sinks.http.body import strange
-from edge_agent.record import Record
+from edge_agent.values.aggregates import THINNED_SOURCE
+from edge_agent.values.record import Record
 
 #: In the order of a row; the names and types of the table.
 COLUMNS: Final = {

@@ -19,7 +19,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import trio
 
 from edge_agent import __version__
-from edge_agent.access import is_loopback
 from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import read_secret
@@ -34,7 +33,8 @@ from edge_agent.forward.sinks.postgres.connection import (
 from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
 from edge_agent.forward.sinks.postgres.sqlstates import sink_error
 from edge_agent.forward.sinks.postgres.table import Target
-from edge_agent.printable import why
+from edge_agent.net.access import is_loopback
+from edge_agent.output.printable import why
 
 _PORT: Final = 5432
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Final
 
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
-from edge_agent.printable import printable
+from edge_agent.output.printable import printable
 
 _CONTENT: Final = frozenset(("22", "23", "44", "54", "P0"))
 _FOR_A_PERSON: Final = frozenset(("28", "3D", "3F", "42", "0A"))

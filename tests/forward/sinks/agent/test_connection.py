@@ -16,7 +16,6 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from edge_agent.config import Upstream
-from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.sink import Acknowledged
@@ -28,6 +27,7 @@ from edge_agent.forward.sinks.agent.connection import (
     ForwardHello,
 )
 from edge_agent.forward.sinks.agent.messages import Message
+from edge_agent.net.dial import Dial
 from edge_agent.session import (
     MSGPACK_SESSION,
     Ack,

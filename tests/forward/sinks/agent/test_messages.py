@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from edge_agent.clock_note import HOPS_MAX, ClockNote
 from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.agent.messages import (
     MESSAGE_BYTES,
@@ -18,10 +17,11 @@ from edge_agent.forward.sinks.agent.messages import (
     note_messages,
     segments_of,
 )
-from edge_agent.record import ForeignBlock, Origin, Run
 from edge_agent.session import Window
 from edge_agent.store import Block, Gap, Identity, check_payload, encode_runs
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.clock_note import HOPS_MAX, ClockNote
+from edge_agent.values.record import ForeignBlock, Origin, Run
+from edge_agent.values.stream_names import compile_patterns
 from edge_agent.wire import (
     FORWARD_MESSAGE_BYTES,
     NOTES_MAX,

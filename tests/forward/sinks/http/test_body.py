@@ -20,9 +20,9 @@ from edge_agent.forward.sinks.http.body import (
     rendered,
     rendered_batch,
 )
-from edge_agent.record import Origin, Record
 from edge_agent.store import Block, encode_runs
-from edge_agent.stream_names import compile_patterns
+from edge_agent.values.record import Origin, Record
+from edge_agent.values.stream_names import compile_patterns
 from tests.forward.support import NOW_NS, make_run
 from tests.rules.support import apply, by_stream, rule
 

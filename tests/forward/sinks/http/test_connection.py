@@ -12,10 +12,10 @@ import pytest
 import trio
 import trustme
 
-from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import make_sink
 from edge_agent.forward.sink import Batch, Sink
+from edge_agent.net.dial import Dial, dial_tcp
 from tests.forward.http_upstream import HttpUpstream, http_upstream
 from tests.forward.support import Station, inline, running_station, upstream
 from tests.model.memory_network import MemoryNetwork

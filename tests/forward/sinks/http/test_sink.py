@@ -25,7 +25,7 @@ from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.forward.sinks.http.answer import HttpAnswer
 from edge_agent.forward.sinks.http.sink import HttpSink
-from edge_agent.record import format_time
+from edge_agent.values.record import format_time
 from tests.forward.http_upstream import Got, HttpUpstream, Reply, http_upstream
 from tests.forward.support import (
     NOW_NS,

@@ -18,7 +18,7 @@ from benchmarks.processes import free_port
 from benchmarks.upstreams.servers import HttpDatabase, influxdb
 from edge_agent.config import InfluxTable
 from edge_agent.forward.sinks.influx.lines import LineRenderer
-from edge_agent.record import Record, TimeQuality
+from edge_agent.values.record import Record, TimeQuality
 from tests.forward.support import NOW_NS
 
 AGENT = "0123456789ab"

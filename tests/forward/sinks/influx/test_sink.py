@@ -21,8 +21,8 @@ from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Lane, make_sink
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Sink
 from edge_agent.forward.sinks.influx.sink import unit_ns
-from edge_agent.record import Run
 from edge_agent.store import Entry
+from edge_agent.values.record import Run
 from tests.forward.http_upstream import http_upstream
 from tests.forward.sinks.influx.side import exported
 from tests.forward.support import NOW_NS, Station, inline, running_station, until, upstream

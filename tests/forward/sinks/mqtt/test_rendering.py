@@ -12,7 +12,7 @@ from edge_agent.forward.sinks.http.body import record_json, rendered
 from edge_agent.forward.sinks.mqtt.outgoing import MqttMessage, publish, user_property
 from edge_agent.forward.sinks.mqtt.rendering import PACKET_IDS, Renderer
 from edge_agent.forward.sinks.mqtt.settings import settings_of
-from edge_agent.record import Record
+from edge_agent.values.record import Record
 from tests.forward.support import NOW_NS, upstream
 
 AGENT, EPOCH = "a" * 32, "e" * 32

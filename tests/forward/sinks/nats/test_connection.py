@@ -9,11 +9,11 @@ import trio
 import trio.testing
 import trustme
 
-from edge_agent.dial import dial_tcp
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import Credentials, client_context
 from edge_agent.forward.sinks.nats.connection import NatsConnection, open_nats
 from edge_agent.forward.sinks.nats.protocol import NatsMessage
+from edge_agent.net.dial import dial_tcp
 from tests.forward.sinks.nats.server import nats_server
 from tests.patience import PATIENCE_S, receive_until
 

@@ -1,0 +1,100 @@
+"""Opening a byte stream to a host and port: TCP, and TLS where a context is given.
+
+Whoever connects is given a `Dial`, so that a simulation connects in memory; `dial_tcp` is the
+ordinary one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from edge_agent.output.printable import why
+
+Dial = Callable[[str, int, ssl.SSLContext | None], Awaitable[trio.abc.Stream]]
+"""``(host, port, tls)`` → a connected stream; raises OSError. The caller sets the deadline."""
+
+
+#: Threads that may look one name up at a time.
+_LOOKUPS = 2
+
+
+class NameLookup(trio.abc.HostnameResolver):
+    """Looks names up in a few threads for each name.
+
+    A name for which no server answers keeps a thread for half a minute. Trio's own threads are
+    forty for all: some dead names, asked for by each log, would take those that the store needs.
+    """
+
+    def __init__(self) -> None:
+        self._limits: dict[object, trio.CapacityLimiter] = {}
+
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - it is called by that name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """As `socket.getaddrinfo`."""
+        limit = self._limits.setdefault(host, trio.CapacityLimiter(_LOOKUPS))
+        return await trio.to_thread.run_sync(
+            socket.getaddrinfo, host, port, family, type, proto, flags,
+            limiter=limit, abandon_on_cancel=True,
+        )  # fmt: skip
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        """As `socket.getnameinfo`."""
+        return await trio.to_thread.run_sync(socket.getnameinfo, sockaddr, flags)
+
+
+async def dial_tcp(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+    """A TCP connection, with TLS if there is a context.
+
+    Raises:
+        OSError: no connection: its words are ``HOST:PORT: REASON``. Where TLS refused, its cause is
+            ssl's own reason.
+    """
+    try:
+        stream = await trio.open_tcp_stream(host, port)
+    except OSError as error:
+        raise _in_words(error, f"{host}:{port}") from error
+    except UnicodeError as error:
+        # What the resolver says before it asks anybody, as of "a..b".
+        raise OSError(f"{host}:{port}: is no name of a host ({error})") from None
+    return stream if tls is None else await secure(stream, host, tls)
+
+
+async def secure(stream: trio.abc.Stream, host: str, tls: ssl.SSLContext) -> trio.abc.Stream:
+    """TLS over ``stream``, for a server of that name.
+
+    Raises:
+        OSError: its cause is ssl's own reason. The stream is closed then.
+    """
+    over = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
+    try:
+        await over.do_handshake()
+    except BaseException as error:
+        # Also on Cancelled: nobody else holds this socket yet.
+        await trio.aclose_forcefully(stream)
+        if isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
+            raise OSError(f"TLS: {error.__cause__}") from error.__cause__
+        raise
+    return over
+
+
+def _in_words(error: OSError, where: str) -> OSError:
+    """``where`` and the first reason: of several addresses Trio's own words name no reason."""
+    inner = error.__cause__
+    if isinstance(inner, ExceptionGroup):
+        inner = inner.exceptions[0]
+    if isinstance(inner, OSError) and (inner.errno or 0) > 0:
+        return OSError(inner.errno, f"{where}: {os.strerror(inner.errno or 0)}")
+    return OSError(error.errno, f"{where}: {why(error)}")

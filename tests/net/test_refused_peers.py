@@ -1,0 +1,90 @@
+"""What is kept of refusals, and what of that reaches the journal."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from edge_agent.net.refused_peers import KEPT, LINES_PER_MINUTE, RefusedPeers
+
+
+class Clocks:
+    def __init__(self) -> None:
+        self.s = 1000.0
+
+    def now(self) -> float:
+        return self.s
+
+    def wall_ns(self) -> int:
+        return int(self.s * 1e9)
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+@pytest.fixture
+def refused(clocks: Clocks) -> RefusedPeers:
+    return RefusedPeers(clocks.wall_ns, clocks.now)
+
+
+def test_one_entry_for_each_address_and_reason_with_its_count(
+    refused: RefusedPeers, clocks: Clocks
+) -> None:
+    refused.note("listen.address", "192.0.2.7", "bad_token", "The token is not known.")
+    clocks.s += 5
+    refused.note("listen.address", "192.0.2.8", "bad_token", "The token is not known.")
+    clocks.s += 5
+    refused.note("listen.address", "192.0.2.7", "bad_token", "The token was revoked.")
+    first, second = refused.listing()
+    assert (first.address, first.count, first.sentence) == (
+        "192.0.2.7",
+        2,
+        "The token was revoked.",
+    )
+    assert (first.first_ns, first.last_ns) == (1000 * 10**9, 1010 * 10**9)
+    assert (second.address, second.count, second.port) == ("192.0.2.8", 1, "listen.address")
+
+
+def test_only_so_many_are_kept_and_the_oldest_go(refused: RefusedPeers) -> None:
+    for number in range(KEPT * 3):
+        refused.note("listen.address", f"peer{number}", "timeout", "x")
+    kept = refused.listing()
+    assert len(kept) == KEPT
+    assert kept[0].address == f"peer{KEPT * 3 - 1}"
+
+
+def test_a_client_that_tries_every_second_for_a_day_leaves_few_lines(
+    refused: RefusedPeers, clocks: Clocks, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    for _ in range(86_400):
+        refused.note("listen.address", "192.0.2.7", "origin", "Not listed: listen.origins.")
+        clocks.s += 1
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "refused 192.0.2.7 at listen.address: Not listed: listen.origins."
+    assert "60 times since the last line" in lines[1]
+    assert 20 < len(lines) < 40
+
+
+def test_a_scan_from_many_addresses_leaves_few_lines_and_says_that_there_were_more(
+    refused: RefusedPeers, clocks: Clocks, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    for number in range(1000):
+        refused.note("listen.address", f"peer{number}", "timeout", "x")
+    assert len(caplog.records) == LINES_PER_MINUTE
+    clocks.s += 60
+    refused.note("listen.address", "late", "timeout", "x")
+    assert f"{1000 - LINES_PER_MINUTE} more lines" in caplog.records[-1].getMessage()
+
+
+def test_what_a_peer_said_forges_no_line_and_moves_no_cursor(
+    refused: RefusedPeers, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused.note("listen.address", "a", "host", "Host 'x\r\n2026 all is well\x1b[2J\u202e' ü")
+    (entry,) = refused.listing()
+    assert entry.sentence == "Host 'x\\r\\n2026 all is well\\x1b[2J\\u202e' ü"
+    assert "\n" not in caplog.records[-1].getMessage()
