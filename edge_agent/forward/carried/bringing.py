@@ -21,7 +21,7 @@ from pathlib import Path
 import trio
 
 from edge_agent.config import Upstream
-from edge_agent.errors import ForeignFile
+from edge_agent.errors import ForeignFile, SinkUnavailable
 from edge_agent.forward.carried.reading import clock_notes, read_file, segments
 from edge_agent.forward.credentials import Credentials
 from edge_agent.forward.sinks.agent.connection import AgentConnection, ForwardHello
@@ -83,10 +83,15 @@ class Bringing:
         for source, group in groupby(ordered, key=lambda one: source_of(one[1])):
             link = AgentConnection(self._upstream, self._dial, self._clock, self._credentials)
             async with trio.open_nursery() as nursery:
-                resume = await nursery.start(link.run, ForwardHello(source, None, None))
                 named = list(group)
-                if resume.epoch == named[0][1].epoch:
-                    raise ForeignFile(f"{named[0][0]}: these are records of this very agent")
+                try:
+                    resume = await nursery.start(link.run, ForwardHello(source, None, None))
+                except SinkUnavailable as error:
+                    # It takes none of its own, and no later try would change that.
+                    if "forbidden_origin" not in str(error):
+                        raise
+                    told = f"{named[0][0]}: these are records of this very agent"
+                    raise ForeignFile(told) from error
                 await self._send(link, named, resume.next)
                 await link.aclose()
         return self.done
