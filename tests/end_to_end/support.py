@@ -61,7 +61,7 @@ class AgentProcess:
         return path
 
     async def start(self, *, wait: bool = True) -> None:
-        """Start the process; with ``wait``, return once it answers on its people's port."""
+        """Start the process; with ``wait``, return once both ports are open."""
         command = [
             *self.module, "run", "--config", str(self.write_config()), "--data", str(self.store),
             "--listen", f"{self.host}:{self.port}", "--http", f"{self.host}:{self.http_port}",
@@ -93,8 +93,20 @@ class AgentProcess:
                 except OSError:
                     await trio.sleep(0.03)
                 else:
-                    return
+                    if self._listens():
+                        return
+                    await trio.sleep(0.003)
         raise AssertionError(f"{self.name} did not answer in {START_TIMEOUT_S} s:\n{self.output()}")
+
+    def _listens(self) -> bool:
+        """Whether sensors can connect, which is a little later than people can. To try it would be
+        a connection that tests count.
+        """
+        assert self.process is not None
+        tables = [Path(f"/proc/{self.process.pid}/net/{name}") for name in ("tcp", "tcp6")]
+        sockets = [line.split() for one in tables for line in one.read_text().splitlines()[1:]]
+        port = f":{self.port:04X}"
+        return any(address.endswith(port) and state == "0A" for _, address, _, state, *_ in sockets)
 
     def output(self) -> str:
         """What the process has printed so far."""
