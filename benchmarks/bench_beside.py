@@ -25,6 +25,7 @@ from benchmarks.processes import Agent, free_port
 from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from benchmarks.upstreams import leaf
+from benchmarks.upstreams.backlog import DIGESTED
 
 AGENTS: Final = 10
 _DEAD: Final = '[[upstream]]\nname = "dead"\nurl = "ws://127.0.0.1:1/forward"\n'
@@ -88,7 +89,7 @@ def many_agents(folder: Path, records: int, agents: int = AGENTS) -> float:
     """Records a second that a hub takes from so many agents, ``records`` from each."""
     port = free_port()
     config = (
-        f'[[upstream]]\nname = "hub"\nurl = "ws://127.0.0.1:{port}/forward"\n'
+        f'{DIGESTED}[[upstream]]\nname = "hub"\nurl = "ws://127.0.0.1:{port}/forward"\n'
         'backoff_base = "200ms"\nbackoff_max = "400ms"\n'
     )
     with ExitStack() as running:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.processes import Agent, free_port
-from benchmarks.upstreams.backlog import dated_backlog, drained
+from benchmarks.upstreams.backlog import DIGESTED, dated_backlog, drained
 from benchmarks.upstreams.servers import HttpDatabase, influxdb
 
 RECORDS = 1_000_000
@@ -26,7 +26,7 @@ def run(folder: Path, *, records: int = RECORDS) -> dict[str, float]:
     dated_backlog(folder / "agent" / "data", records)
     with influxdb(folder / "influx", free_port(), free_port()) as server:
         config = (
-            '[history]\nenabled = false\n[[upstream]]\nname = "influx"\nformat = "line"\n'
+            f'{DIGESTED}[[upstream]]\nname = "influx"\nformat = "line"\n'
             f'url = "http://127.0.0.1:{server.port}/write?db=x&precision=ns"\n'
         )
         figures = drained(Agent(folder / "agent", config), records)

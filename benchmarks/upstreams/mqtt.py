@@ -22,6 +22,7 @@ from benchmarks.bench_drain import fill
 from benchmarks.peers.mosquitto import PUBACK_BYTES, open_client, packet, publish, text
 from benchmarks.processes import Agent, Server, free_port
 from benchmarks.records import RECORD_BYTES
+from benchmarks.upstreams.backlog import DIGESTED
 
 RECORDS = 500_000
 BLOCK_RECORDS = 1_000
@@ -55,7 +56,7 @@ def _agent(folder: Path, records: int, version: str, rest_s: float) -> dict[str,
     port = free_port()
     fill(folder / "data", records, BLOCK_RECORDS)
     config = (
-        f'[[upstream]]\nname = "broker"\nurl = "mqtt://127.0.0.1:{port}"\n'
+        f'{DIGESTED}[[upstream]]\nname = "broker"\nurl = "mqtt://127.0.0.1:{port}"\n'
         'backoff_base = "200ms"\nbackoff_max = "400ms"\n'
         f'[upstream.mqtt]\nversion = "{version}"\n'
     )

@@ -14,6 +14,7 @@ from benchmarks.bench_drain import POLL_S, TIMEOUT_S, fill
 from benchmarks.peers.nats import ask, open_client, until
 from benchmarks.peers.peer import program, version_of
 from benchmarks.processes import Agent, Server, free_port
+from benchmarks.upstreams.backlog import DIGESTED
 
 RECORDS = 1_000_000
 #: Messages that the peer has under way.
@@ -31,7 +32,8 @@ def run(folder: Path, *, records: int = RECORDS, body: str = "ndjson") -> dict[s
     port = free_port()
     fill(folder / "agent" / "data", records, 100)
     config = (
-        f'[[upstream]]\nname = "jetstream"\nurl = "nats://127.0.0.1:{port}"\nformat = "{body}"\n'
+        f'{DIGESTED}[[upstream]]\nname = "jetstream"\nurl = "nats://127.0.0.1:{port}"\n'
+        f'format = "{body}"\n'
         'backoff_base = "200ms"\nbackoff_max = "400ms"\n'
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +85,12 @@ def _plain(port: int, messages: int) -> float:
     ask(port, "$JS.API.STREAM.CREATE.PLAIN", {"name": "PLAIN", "subjects": ["plain"]})
     stored = ask(port, "$JS.API.STREAM.MSG.GET.EDGE", {"seq": 1})["message"]
     assert isinstance(stored, dict)
-    size = len(str(stored["data"])) * 3 // 4
-    message = b"PUB plain _INBOX.plain %d\r\n%s\r\n" % (size, b"x" * size)
+    return published(port, b"plain", len(str(stored["data"])) * 3 // 4, messages)
+
+
+def published(port: int, subject: bytes, size: int, messages: int) -> float:
+    """Seconds until so many messages of ``size`` bytes are acknowledged."""
+    message = b"PUB %s _INBOX.plain %d\r\n%s\r\n" % (subject, size, b"x" * size)
     with open_client("127.0.0.1", port) as sock:
         sock.sendall(b"SUB _INBOX.plain 1\r\nPING\r\n")
         until(sock, b"PONG\r\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.processes import Agent, free_port
-from benchmarks.upstreams.backlog import dated_backlog, drained
+from benchmarks.upstreams.backlog import DIGESTED, dated_backlog, drained
 from benchmarks.upstreams.servers import Postgres, postgresql
 from edge_agent.forward.sinks.postgres.rows import COLUMNS
 
@@ -31,7 +31,7 @@ def run(folder: Path, *, records: int = RECORDS) -> dict[str, float]:
         secret.write_text("secret\n")
         secret.chmod(0o600)
         config = (
-            '[history]\nenabled = false\n[[upstream]]\nname = "pg"\n'
+            f'{DIGESTED}[[upstream]]\nname = "pg"\n'
             f'url = "{server.url}"\npassword_file = "{secret}"\n'
         )
         figures = drained(Agent(folder / "agent", config), records)
