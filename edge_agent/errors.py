@@ -171,6 +171,7 @@ class SinkUnavailable(SinkError):
         cut: the connection broke, or nothing moved any more, while the batch was on its way: where
             that repeats itself, a smaller one may get through.
         obstacle: see `Obstacle`.
+        code: what a hub's stop says, such as ``forbidden_origin``; "" of anything else.
     """
 
     def __init__(
@@ -183,9 +184,11 @@ class SinkUnavailable(SinkError):
         halve: bool = False,
         cut: bool = False,
         obstacle: Obstacle = "between",
+        code: str = "",
     ) -> None:
         super().__init__(message)
         self.obstacle = obstacle
+        self.code = code
         self.retry_after = retry_after
         self.slow = slow
         self.until_clock_set = until_clock_set

@@ -88,7 +88,7 @@ class Bringing:
                     resume = await nursery.start(link.run, ForwardHello(source, None, None))
                 except SinkUnavailable as error:
                     # It takes none of its own, and no later try would change that.
-                    if "forbidden_origin" not in str(error):
+                    if error.code != "forbidden_origin":
                         raise
                     told = f"{named[0][0]}: these are records of this very agent"
                     raise ForeignFile(told) from error

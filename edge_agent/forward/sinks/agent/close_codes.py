@@ -80,7 +80,7 @@ def stopped(said: Stop) -> SinkUnavailable:
     message = f"the hub says stop: {said.code} {said.message}".rstrip()
     slow = said.code in FORBIDDEN
     wait = said.retry_after or None
-    return SinkUnavailable(message, retry_after=wait, slow=slow, obstacle="there")
+    return SinkUnavailable(message, retry_after=wait, slow=slow, obstacle="there", code=said.code)
 
 
 def _rejected(error: ConnectionRejected, wall_ns: int) -> SinkUnavailable:
