@@ -18,7 +18,7 @@ import trio.testing
 
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.net.dial import Dial
-from tests.forward.support import inline, running_station, settings_for, upstream
+from tests.forward.support import Station, inline, running_station, settings_for, upstream
 from tests.model.cuts.relayed import RELAYED
 from tests.model.cuts.servers import SERVERS, Far, Server
 from tests.model.cuts.wire import Fate, Wire
@@ -66,7 +66,7 @@ class Pace:
         life: an agent lives, at least and at most, until it is killed.
         look: between two looks whether all has arrived.
         rest: for what is late, in the end.
-        patience: after it what has not arrived never will.
+        patience: where nothing more is acknowledged for so long, nothing ever will be.
         trying: of the upstream.
     """
 
@@ -177,15 +177,16 @@ async def _live(far: Far, way: Way, folder: Path, result: Result, pace: Pace) ->
 
         work.start_soon(produce)
         with trio.move_on_after(pace.patience) as patience:
+            most = 0
             while True:
                 running = forwarder()
                 async with trio.open_nursery() as life:
                     life.start_soon(running.run)
                     # Killed, its positions as durable as they happen to be.
                     with trio.move_on_after(dice.uniform(*pace.life)):
-                        while station.log.last_seq("main") < RECORDS or (
-                            running.statistics().backlog_records
-                        ):
+                        while (there := _acknowledged(station, running)) < RECORDS:
+                            if there > most:
+                                most, patience.deadline = there, trio.current_time() + pace.patience
                             await trio.sleep(pace.look)
                         way.is_calm = True
                         await trio.sleep(pace.rest)
@@ -195,6 +196,10 @@ async def _live(far: Far, way: Way, folder: Path, result: Result, pace: Pace) ->
                 result.kills += 1
         work.cancel_scope.cancel()
     return patience.cancelled_caught
+
+
+def _acknowledged(station: Station, running: Forwarder) -> int:
+    return station.log.last_seq("main") - running.statistics().backlog_records
 
 
 def _judge(held: Counter[int], way: Way, result: Result, *, once: bool, late: bool) -> None:
