@@ -119,6 +119,7 @@ async def relayed(server: str, seed: int) -> Result:
         async with RELAYED[server][0](folder, seed) as (far, way):
             way.is_calm = False
             late = await _live(far, way, folder / "near", result, REAL)
+            way.is_calm = True
             held = await trio.to_thread.run_sync(far.held)
         _judge(held, way, result, once=far.once, late=late)
     finally:

