@@ -388,15 +388,16 @@ class Projections:
     def _moment(self, upstreams: Sequence[UpstreamStatus]) -> PositionSample:
         names = self._log.names()
         get = self._metrics.get
+        given = self._log.given  # A restore passes numbers over: nobody is that quick.
         return PositionSample(
-            last={name: self._log.last_seq(name) for name in names},
+            last={name: given(name, 0, self._log.last_seq(name)) for name in names},
             floors={
-                lane_key(one.name, lane.log, lane.part): lane.floor
+                lane_key(one.name, lane.log, lane.part): given(lane.log, 0, lane.floor)
                 for one in upstreams
                 for lane in one.lanes
             }
             | {
-                lane_key(one.name, resend.log, "resend"): resend.floor
+                lane_key(one.name, resend.log, "resend"): resend.done_records
                 for one in upstreams
                 for resend in one.resends
             },
@@ -439,4 +440,4 @@ def _about_upstream(
 
 def _about_resend(upstream: str, now: ResendStatus, recent: LogRates) -> ResendStatus:
     per_s = recent.out.get(lane_key(upstream, now.log, "resend"), 0.0)
-    return replace(now, drains_in_s=(now.last - now.floor) / per_s) if per_s else now
+    return replace(now, drains_in_s=now.left_records / per_s) if per_s else now
