@@ -79,9 +79,9 @@ def test(
     """Try the upstream NAME of the configuration out, and say step by step what came back.
 
     As the agent would, with its files and as its user: name, connection, certificate, token. Then
-    an HTTP server is sent one record of the stream edge-agent/probe, into a folder a file is
-    written and removed. No position is touched, and the agent may be running. Exit code 1 where a
-    step failed.
+    one record of the stream edge-agent/probe is sent; a row in a database is rolled back, a file
+    removed, and at NATS the stream is only looked at. No position is touched, and the agent may be
+    running. Exit code 1 where a step failed.
     """
     settings = settings_of(config, data)
     upstream = _named(settings, name)

@@ -24,11 +24,11 @@ from edge_agent.forward.sink import Batch, LaneResume
 from edge_agent.forward.sinks.nats.connection import NatsConnection
 from edge_agent.forward.sinks.nats.jetstream import BATCH, POSITION, InStream, fast_reply
 from edge_agent.forward.sinks.nats.protocol import publish
-from edge_agent.forward.sinks.nats.sink import NatsSink
+from edge_agent.forward.sinks.nats.sink import NatsSink, probe
 from edge_agent.store import Entry
 from tests.forward.contract import Courier, sink_for
 from tests.forward.sinks.nats.server import NatsServer, Reader, nats_server
-from tests.forward.support import Station, make_run, running_station, until, upstream
+from tests.forward.support import Station, make_run, parts_for, running_station, until, upstream
 from tests.patience import PATIENCE_S
 
 
@@ -342,3 +342,13 @@ async def draining(station: Station, up: Upstream) -> AsyncIterator[Lane]:
         nursery.start_soon(lane.run)
         yield lane
         nursery.cancel_scope.cancel()
+
+
+async def test_trying_one_out_tells_a_stream_that_takes_other_subjects(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "far") as server:
+        async with running_station(tmp_path / "near") as station:
+            for subject, good in (("edge.{agent}.{log}", True), ("plant.{agent}.{log}", False)):
+                given = upstream(server.url, timeout=PATIENCE_S, nats=NatsTable(subject=subject))
+                opening, step = await probe(parts_for(station, given), 100)
+                assert (opening.good, step.good) == (True, good)
+            assert "the stream EDGE takes edge.*.*, and not plant." in step.told
