@@ -35,7 +35,7 @@ from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
 from edge_agent.forward.sinks.postgres.sqlstates import sink_error
 from edge_agent.forward.sinks.postgres.table import Target
 from edge_agent.net.access import is_loopback
-from edge_agent.output.printable import why
+from edge_agent.output.printable import printable, why
 from edge_agent.values.record import Record
 
 _PORT: Final = 5432
@@ -82,10 +82,11 @@ class PostgresSink(KeyedSink):
         failure: SinkError
         try:
             await connection.copy(begin + self._target.copy, rows.body)
-            *_, ended = statuses(await connection.run(f"{self._target.put}; {end}"))
-            if ended == end:
+            done = statuses(await connection.run(f"{self._target.put}; {end}"))
+            if done[-1:] == [end]:
                 return
-            failure = SinkUnavailable(f"{ended} instead of {end}", obstacle="there")
+            told = f"{printable(done[-1][:100]) if done else 'nothing'} instead of {end}"
+            failure = SinkUnavailable(told, obstacle="there")
         except PostgresError as error:
             failure = sink_error(str(error), error.sqlstate)
         except trio.TooSlowError:

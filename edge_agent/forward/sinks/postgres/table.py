@@ -56,7 +56,8 @@ class Target:
             f"SET synchronous_commit = on; SET lock_timeout = {limit};"
             " SET client_min_messages = warning"
         )
-        [[found]] = await connection.rows(f"SELECT {self._found}")
+        row, *_ = await connection.rows(f"SELECT {self._found}") or [(None,)]
+        (found, *_) = row
         if found is None and self._create:
             try:
                 await connection.run(self._made)
