@@ -119,7 +119,8 @@ class NatsSink(KeyedSink):
         self._sent_bytes = 0
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
-        """Connect, look at the stream or make it, and ask what it has of the log.
+        """Connect, look at the stream or make it, and ask what it has of the log. Where that is
+        more than the log has ever given out, this store is an older copy of what it was.
 
         Raises:
             SinkUnavailable: not now.
@@ -133,7 +134,11 @@ class NatsSink(KeyedSink):
             nursery.start_soon(self._connection.run, self._patience)
             with trio.fail_after(self._patience):
                 self._config = await self._agree()
-                self._there = await self._look()
+                self._there = there = await self._look()
+        is_ours = (there.epoch, there.log) == (self._identity.epoch, self._log)
+        if is_ours and there.upto > resume.last and resume.part != "resend":
+            # This store was set back: its next records would be taken for those that are there.
+            return Resumed(resume.floor + 1, forked="a stream has records that were never here")
         return Resumed(resume.floor + 1)
 
     def subject_step(self) -> ProbeStep:
