@@ -118,7 +118,9 @@ def list_(*, as_json: bool, **where: Any) -> None:
             [one["name"], one["url"], one["phase"], amount(one["backlog"]), one["said"]]
             for one in rows
         ]
-        print_columns(("upstream", "url", "phase", "behind", "said"), shown, sys.stdout)
+        heading = ("upstream", "url", "phase", "behind", "said")
+        # What is to be done stands at the end of a sentence.
+        print_columns(heading, shown, sys.stdout, most=400)
     else:
         click.echo("no upstreams", err=True)
 

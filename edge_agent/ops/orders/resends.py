@@ -146,7 +146,7 @@ class ResendOrders:
         if not orders:
             also = f"; {coarse} records of it are only known as minutes or hours" if coarse else ""
             raise OrderRefused(
-                f"the logs of this upstream, and history, hold nothing of that time any more{also}"
+                f"the logs of this upstream, and history, hold nothing of that time{also}"
             )
         rows[0]["coarse"] = coarse
         return orders, rows
