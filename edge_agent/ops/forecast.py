@@ -221,15 +221,18 @@ class Drain:
 
 
 def between(old: PositionSample, new: PositionSample, seconds: float) -> LogRates:
-    """What happened from ``old`` to ``new``. A floor that was rewound counts as standing still."""
+    """What happened from ``old`` to ``new``. A floor that was rewound counts as standing still; of
+    a lane that was not there nothing is said.
+    """
     if seconds <= 0:
         return NOTHING
     return LogRates(
         seconds,
         {log: max(0, last - old.last.get(log, last)) / seconds for log, last in new.last.items()},
         {
-            lane: max(0, floor - old.floors.get(lane, floor)) / seconds
+            lane: max(0, floor - old.floors[lane]) / seconds
             for lane, floor in new.floors.items()
+            if lane in old.floors
         },
         _more(old.discarded, new.discarded),
         _more(old.refused, new.refused),
@@ -274,7 +277,9 @@ def drain(lanes: Iterable[LaneBacklog], recent: LogRates) -> Drain | None:
     behind = [lane for lane in lanes if lane.behind and lane.connected]
     if not behind or not recent.seconds:
         return None
-    out = sum(recent.out.get(lane.key, 0.0) for lane in behind)
+    if any(lane.key not in recent.out for lane in behind):
+        return None  # A new upstream, or a backlog that has just been divided off.
+    out = sum(recent.out[lane.key] for lane in behind)
     into = sum(recent.into.get(lane.log, 0.0) for lane in behind if lane.part == "live")
     backlog = sum(lane.backlog for lane in behind)
     return Drain(backlog / (out - into) if out > into else None, out, into)

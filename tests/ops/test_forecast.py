@@ -134,6 +134,20 @@ def test_numbers_that_a_restore_passed_over_are_no_speed() -> None:
     assert backlog is None or backlog > left / 20
 
 
+def test_of_an_upstream_that_is_new_nothing_is_said_until_its_speed_is_known() -> None:
+    story = Story()
+    del story.floors["extra"]
+    story.run(600, hub=10)
+    # As by a reload; a backlog that was just divided off is such a lane, too.
+    story.floors["extra"], story.connected["extra"] = 0.0, True
+    story.run(30, hub=10, extra=20)
+    new = story.look()[1]["extra"]
+    assert (new.drains_in_s, new.outlook) == (None, None)
+    story.run(120, hub=10, extra=20)
+    new = story.look()[1]["extra"]
+    assert new.outlook is not None and "drains in" in new.outlook
+
+
 def test_while_all_is_well_nothing_is_said() -> None:
     story = Story()
     story.run(3600, hub=10, extra=10)
