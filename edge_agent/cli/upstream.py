@@ -197,6 +197,11 @@ def _looked_at(one: dict[str, Any], *, runs: bool) -> str:
         told += f"; {one['coarse']} records are only known as minutes or hours, and are not sent"
     if one.get("damaged_parts"):
         told += f"; {one['damaged_parts']} parts of history are damaged, and left out"
+    if one.get("renamed"):
+        told += (
+            "; those from before the last restore or salvage have other ids since then: what was"
+            " sent before it will be there twice"
+        )
     return told
 
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec import structs
 
 from edge_agent.cli.backup import command as backup
 from edge_agent.cli.restore import command
@@ -88,6 +89,9 @@ async def test_numbers_that_a_restore_passes_over_are_nobodys_backlog(place: Pla
         asked = order_told(running.log, "main", order, 200)
         assert (asked["done"], asked["left"], asked["last"]) == (200, 201, told["last"])
         given = ResendGiven("hub", ("**",))
+        # What was stored before has other ids since, which is told before it is ordered.
+        [looked] = await orders.resend(structs.replace(given, look=True))
+        assert looked["renamed"]
         await orders.resend(given)
         under_way = Resend(hub, running.log, "main")
         await under_way.restore()

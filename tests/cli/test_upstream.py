@@ -205,6 +205,7 @@ async def test_a_resend_is_looked_at_first_and_asks_before_it_is_ordered(tmp_pat
         ({"held_since": "T", "from_history": None}, True, "what history has of them is sent, too"),
         ({"held_since": "T", "from_history": 0}, False, "orders it while the agent runs"),
         ({"held_since": None, "coarse": 5}, True, "5 records are only known as minutes or hours"),
+        ({"held_since": None, "renamed": True}, True, "sent before it will be there twice"),
         ({"held_since": None, "damaged_parts": 2}, True, "2 parts of history are damaged"),
     ],
 )
