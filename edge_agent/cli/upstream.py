@@ -79,9 +79,9 @@ def test(
     """Try the upstream NAME of the configuration out, and say step by step what came back.
 
     As the agent would, with its files and as its user: name, connection, certificate, token. Then
-    an HTTP server is sent one record of the stream edge-agent/probe, into a folder a file is
-    written and removed. No position is touched, and the agent may be running. Exit code 1 where a
-    step failed.
+    one record of the stream edge-agent/probe is sent; a row in a database is rolled back, a file
+    removed, and at NATS the stream is only looked at. No position is touched, and the agent may be
+    running. Exit code 1 where a step failed.
     """
     settings = settings_of(config, data)
     upstream = _named(settings, name)
@@ -118,7 +118,9 @@ def list_(*, as_json: bool, **where: Any) -> None:
             [one["name"], one["url"], one["phase"], amount(one["backlog"]), one["said"]]
             for one in rows
         ]
-        print_columns(("upstream", "url", "phase", "behind", "said"), shown, sys.stdout)
+        heading = ("upstream", "url", "phase", "behind", "said")
+        # What is to be done stands at the end of a sentence.
+        print_columns(heading, shown, sys.stdout, most=400)
     else:
         click.echo("no upstreams", err=True)
 
@@ -195,6 +197,11 @@ def _looked_at(one: dict[str, Any], *, runs: bool) -> str:
         told += f"; {one['coarse']} records are only known as minutes or hours, and are not sent"
     if one.get("damaged_parts"):
         told += f"; {one['damaged_parts']} parts of history are damaged, and left out"
+    if one.get("renamed"):
+        told += (
+            "; those from before the last restore or salvage have other ids since then: what was"
+            " sent before it will be there twice"
+        )
     return told
 
 

@@ -8,6 +8,7 @@ sends one record of about ``size`` bytes, made for this, and touches no position
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import shake_256
 from typing import Any
@@ -16,6 +17,7 @@ import trio
 
 from edge_agent.errors import SinkError
 from edge_agent.forward.sink import LaneResume, Sink
+from edge_agent.system.clock import Clock
 from edge_agent.values.record import Record
 
 #: The stream that a record is said to be of which was made to try an upstream out.
@@ -39,6 +41,22 @@ def probe_record(wall_ns: int, size: int, *, synced: bool) -> Record:
     return Record(
         "probe", 1, PROBE_STREAM, wall_ns, "arrival", wall_ns, synced, "edge-agent", 0, fields
     )
+
+
+async def probe_by_sending(
+    what: str, clock: Clock, size: int, send: Callable[[Record], Awaitable[str]]
+) -> list[ProbeStep]:
+    """The step ``what``: a record of about ``size`` bytes, made for this, is sent. ``send`` says
+    what came back, or raises a SinkError.
+    """
+    now = clock.read()
+    told: list[ProbeStep] = []
+    try:
+        said = await send(probe_record(now.wall_ns, size, synced=now.synced))
+        told.append(ProbeStep(what, True, said))
+    except* SinkError as group:
+        told.append(ProbeStep(what, False, str(_first(group))))
+    return told
 
 
 async def probe_by_opening(sink: Sink) -> list[ProbeStep]:

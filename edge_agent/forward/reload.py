@@ -70,8 +70,8 @@ class UpstreamReload:
         """Windows begin with a start: an upstream for which one would be new would get nothing."""
         for rule in rules:
             if self._rules.get(rule.name) != rule:
-                expected = "what the agent started with, as its windows begin with a start"
-                raise ConfigError("upstream send", expected, f"another {rule.name}")
+                expected = "what the agent started with (systemctl restart edge-agent takes it up)"
+                raise ConfigError("upstream send", expected, f"another rule {rule.name}")
 
 
 def changes(old: Upstream, new: Upstream) -> list[str]:

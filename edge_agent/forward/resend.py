@@ -85,13 +85,16 @@ class ResendOrder(msgspec.Struct, array_like=True, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ResendProgress:
-    """An order that is under way: what of it is acknowledged, and its lane, None while it waits for
-    those of newer records.
+    """An order that is under way: up to where it is acknowledged, how many of its numbers that are
+    and how many are left, and its lane, None while it waits for those of newer records. Numbers
+    that no record was ever given, as a restore passes some over, count as neither.
     """
 
     log: str
     order: ResendOrder
     floor: int
+    done: int
+    left: int
     lane: LaneStatistics | None
 
 
@@ -205,10 +208,13 @@ class Resend:
 
     def progress(self, lane: LaneStatistics | None) -> ResendProgress | None:
         """How far it is; None where there is no order."""
-        if self.order is None:
+        order = self.order
+        if order is None:
             return None
-        floor = max(self.floor, self.order.first - 1, 0 if lane is None else lane.floor)
-        return ResendProgress(self._name, self.order, floor, lane)
+        floor = max(self.floor, order.first - 1, 0 if lane is None else lane.floor)
+        done = self._log.given(self._name, order.first - 1, floor)
+        left = self._log.given(self._name, floor, order.last)
+        return ResendProgress(self._name, order, floor, done, left, lane)
 
     async def changed(self) -> None:
         """Wait until there may be."""

@@ -7,6 +7,7 @@ ordinary one.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,15 @@ from edge_agent.output.printable import why
 Dial = Callable[[str, int, ssl.SSLContext | None], Awaitable[trio.abc.Stream]]
 """``(host, port, tls)`` → a connected stream; raises OSError. The caller sets the deadline."""
 
+
+#: ``[SSL: WRONG_VERSION_NUMBER] `` before OpenSSL's words, ``(_ssl.c:1006)`` behind them.
+_OPENSSL_PLACE = re.compile(r"^\[[A-Z0-9_: ]+\] |^_ssl\.c:\d+: | \(_ssl\.c:\d+\)$")
+_AUTHORITY = ": its authority is not known here (ca_file)"
+_NAME = ": it has to name the host of the URL"
+#: OpenSSL's X509_V_ERR_… of self-signed certificates, missing issuers, and other names.
+_LOOK_AT = dict.fromkeys((18, 19, 20, 21), _AUTHORITY) | dict.fromkeys((62, 63, 64), _NAME)
+#: What a server that speaks something else, or hangs up, looks like to OpenSSL.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", None)
 
 #: Threads that may look one name up at a time.
 _LOOKUPS = 2
@@ -85,9 +95,21 @@ async def secure(stream: trio.abc.Stream, host: str, tls: ssl.SSLContext) -> tri
         # Also on Cancelled: nobody else holds this socket yet.
         await trio.aclose_forcefully(stream)
         if isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
-            raise OSError(f"TLS: {error.__cause__}") from error.__cause__
+            raise OSError(f"TLS: {tls_reason(error.__cause__)}") from error.__cause__
         raise
     return over
+
+
+def tls_reason(error: BaseException) -> str:
+    """Why there is no TLS, in words that say where to look: of OpenSSL's own the places in its
+    source are left out.
+    """
+    reason = _OPENSSL_PLACE.sub("", why(error)).rstrip(".")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return reason + _LOOK_AT.get(error.verify_code, "")
+    if isinstance(error, ssl.SSLError) and error.reason not in _NO_TLS:
+        return reason
+    return f"{reason}: does this port speak TLS?"
 
 
 def _in_words(error: OSError, where: str) -> OSError:

@@ -277,6 +277,8 @@ def _resend_status(now: ResendProgress) -> ResendStatus:
         order.first,
         order.last,
         now.floor,
+        now.done,
+        now.left,
         "waits for newer records" if lane is None else lane.phase,
         order.sent,
         order.gone,

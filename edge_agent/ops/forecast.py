@@ -221,15 +221,18 @@ class Drain:
 
 
 def between(old: PositionSample, new: PositionSample, seconds: float) -> LogRates:
-    """What happened from ``old`` to ``new``. A floor that was rewound counts as standing still."""
+    """What happened from ``old`` to ``new``. A floor that was rewound counts as standing still; of
+    a lane that was not there nothing is said.
+    """
     if seconds <= 0:
         return NOTHING
     return LogRates(
         seconds,
         {log: max(0, last - old.last.get(log, last)) / seconds for log, last in new.last.items()},
         {
-            lane: max(0, floor - old.floors.get(lane, floor)) / seconds
+            lane: max(0, floor - old.floors[lane]) / seconds
             for lane, floor in new.floors.items()
+            if lane in old.floors
         },
         _more(old.discarded, new.discarded),
         _more(old.refused, new.refused),
@@ -274,7 +277,9 @@ def drain(lanes: Iterable[LaneBacklog], recent: LogRates) -> Drain | None:
     behind = [lane for lane in lanes if lane.behind and lane.connected]
     if not behind or not recent.seconds:
         return None
-    out = sum(recent.out.get(lane.key, 0.0) for lane in behind)
+    if any(lane.key not in recent.out for lane in behind):
+        return None  # A new upstream, or a backlog that has just been divided off.
+    out = sum(recent.out[lane.key] for lane in behind)
     into = sum(recent.into.get(lane.log, 0.0) for lane in behind if lane.part == "live")
     backlog = sum(lane.backlog for lane in behind)
     return Drain(backlog / (out - into) if out > into else None, out, into)
@@ -388,15 +393,16 @@ class Projections:
     def _moment(self, upstreams: Sequence[UpstreamStatus]) -> PositionSample:
         names = self._log.names()
         get = self._metrics.get
+        given = self._log.given  # A restore passes numbers over: nobody is that quick.
         return PositionSample(
-            last={name: self._log.last_seq(name) for name in names},
+            last={name: given(name, 0, self._log.last_seq(name)) for name in names},
             floors={
-                lane_key(one.name, lane.log, lane.part): lane.floor
+                lane_key(one.name, lane.log, lane.part): given(lane.log, 0, lane.floor)
                 for one in upstreams
                 for lane in one.lanes
             }
             | {
-                lane_key(one.name, resend.log, "resend"): resend.floor
+                lane_key(one.name, resend.log, "resend"): resend.done_records
                 for one in upstreams
                 for resend in one.resends
             },
@@ -439,4 +445,4 @@ def _about_upstream(
 
 def _about_resend(upstream: str, now: ResendStatus, recent: LogRates) -> ResendStatus:
     per_s = recent.out.get(lane_key(upstream, now.log, "resend"), 0.0)
-    return replace(now, drains_in_s=(now.last - now.floor) / per_s) if per_s else now
+    return replace(now, drains_in_s=now.left_records / per_s) if per_s else now

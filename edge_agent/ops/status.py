@@ -126,9 +126,11 @@ class LaneStatus:
 @dataclass(frozen=True, slots=True)
 class ResendStatus:
     """What an upstream is sent once more of a log, by order ``number``: seqs ``first`` to ``last``,
-    of which it has everything up to ``floor``. ``sent_records`` were acknowledged since the agent
-    started, ``gone_records`` are no longer there. ``error``: why it does not get on, None where it
-    does. ``drains_in_s``: when it will have been sent at this rate, None where nothing can be said.
+    of which it has everything up to ``floor``: ``done_records`` of these numbers, ``left_records``
+    are to come, those that no record was given left out of both. ``sent_records`` were acknowledged
+    since the agent started, ``gone_records`` are no longer there. ``error``: why it does not get
+    on, None where it does. ``drains_in_s``: when it will have been sent at this rate, None where
+    nothing can be said.
     """
 
     number: int
@@ -137,6 +139,8 @@ class ResendStatus:
     first: int
     last: int
     floor: int
+    done_records: int
+    left_records: int
     phase: str
     sent_records: int
     gone_records: int

@@ -119,9 +119,10 @@ def percent(part: float) -> str:
 
 def resending(one: Mapping[str, Any]) -> str:
     """A `ResendStatus` as JSON has it, in words: ``resend of log main 34 %, 12.3 k left``."""
-    whole = one["last"] - one["first"] + 1
-    left = max(0, one["last"] - one["floor"])
-    told = f"resend of log {one['log']} {percent((whole - left) / whole)}, {amount(left)} left"
+    if (left := one.get("left_records")) is None:  # An agent of an earlier version does not say.
+        left = max(0, one["last"] - one["floor"])
+    done = one.get("done_records", one["floor"] - one["first"] + 1)
+    told = f"resend of log {one['log']} {percent(done / max(done + left, 1))}, {amount(left)} left"
     if one["drains_in_s"] is not None:
         told += f", {rough(one['drains_in_s'])}"
     if one["gone_records"]:

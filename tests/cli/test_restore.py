@@ -14,14 +14,15 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec import structs
 
 from edge_agent.cli.backup import command as backup
 from edge_agent.cli.restore import command
 from edge_agent.config import Config
-from edge_agent.forward import ResendOrder
+from edge_agent.forward import Resend, ResendOrder
 from edge_agent.forward.lane import Lane
 from edge_agent.ops.orders.orders import Orders
-from edge_agent.ops.orders.resends import order_told
+from edge_agent.ops.orders.resends import ResendGiven, order_told
 from edge_agent.store.tools.check import check_store
 from tests.forward.support import FakeSink, upstream
 from tests.ops.real import agent
@@ -87,6 +88,17 @@ async def test_numbers_that_a_restore_passes_over_are_nobodys_backlog(place: Pla
         order = ResendOrder(1, ("**",), 0, 2**62, 1, told["last"], 0)
         asked = order_told(running.log, "main", order, 200)
         assert (asked["done"], asked["left"], asked["last"]) == (200, 201, told["last"])
+        given = ResendGiven("hub", ("**",))
+        # What was stored before has other ids since, which is told before it is ordered.
+        [looked] = await orders.resend(structs.replace(given, look=True))
+        assert looked["renamed"]
+        await orders.resend(given)
+        under_way = Resend(hub, running.log, "main")
+        await under_way.restore()
+        under_way.floor = 200
+        progress = under_way.progress(None)
+        assert progress is not None
+        assert (progress.done, progress.left) == (200, 201)
 
 
 async def test_the_agents_id_is_kept_only_when_asked_and_confirmed(place: Place) -> None:

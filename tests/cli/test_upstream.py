@@ -159,7 +159,8 @@ def test_list_of_an_agent_that_runs_is_what_its_status_says() -> None:
         "name": "x", "url": "https://h/…", "phase": "sending", "retry_in_s": None, "error": None,
         "backlog_records": 7, "lanes": [{"last_batch": batch}, {"last_batch": None}],
     }  # fmt: skip
-    bad = {**one, "name": "y", "phase": "waiting", "retry_in_s": 9.0, "error": "401: no"}
+    error = "the broker refuses the connection: not authorised (0x87); see user, password_file"
+    bad = {**one, "name": "y", "phase": "waiting", "retry_in_s": 9.0, "error": error}
     shut = {**one, "name": "z", "phase": "waiting", "outlook": "waits for 01:00"}
     with people_port() as (port, url):
         port.status = {"upstreams": [one, bad, shut]}
@@ -167,7 +168,7 @@ def test_list_of_an_agent_that_runs_is_what_its_status_says() -> None:
     assert done.exit_code == 0, done.output
     first, second, third = done.output.splitlines()[1:]
     assert "HTTP 204, acknowledged 2026-11-29T23:14:15Z" in first and " waits for 01:00 " in third
-    assert "next try in 9 s" in second and second.endswith("401: no")
+    assert "next try in 9 s" in second and second.endswith(error)
 
 
 async def test_a_resend_is_looked_at_first_and_asks_before_it_is_ordered(tmp_path: Path) -> None:
@@ -204,6 +205,7 @@ async def test_a_resend_is_looked_at_first_and_asks_before_it_is_ordered(tmp_pat
         ({"held_since": "T", "from_history": None}, True, "what history has of them is sent, too"),
         ({"held_since": "T", "from_history": 0}, False, "orders it while the agent runs"),
         ({"held_since": None, "coarse": 5}, True, "5 records are only known as minutes or hours"),
+        ({"held_since": None, "renamed": True}, True, "sent before it will be there twice"),
         ({"held_since": None, "damaged_parts": 2}, True, "2 parts of history are damaged"),
     ],
 )

@@ -80,7 +80,7 @@ async def test_means_that_no_rule_makes_yet_are_refused_and_so_are_the_others(
 ) -> None:
     async with reloading(tmp_path, HUB) as one:
         one.text = HUB + 'send = "1m means"\n' + CLOUD
-        with pytest.raises(ConfigError, match="begin with a start"):
+        with pytest.raises(ConfigError, match="restart edge-agent takes it up"):
             await one.again()
         assert one.names == ["hub"]
 

@@ -47,6 +47,8 @@ class Positions:
     """Of the log what projections ask: 100 bytes a record, nothing trimmed."""
 
     last: dict[str, int] = field(default_factory=lambda: {"main": 0})
+    #: Numbers that a restore passed over.
+    passed: tuple[int, int] = (1, 0)
 
     def names(self) -> tuple[str, ...]:
         return tuple(self.last)
@@ -55,7 +57,8 @@ class Positions:
         return self.last[log]
 
     def given(self, log: str, after: int, last: int) -> int:
-        return max(0, last - after)
+        first, end = self.passed
+        return max(0, last - after) - max(0, min(end, last) - max(first, after + 1) + 1)
 
 
 class Story:
@@ -115,6 +118,34 @@ def test_what_each_upstream_takes_a_second_is_told_once_it_is_known() -> None:
     hub, extra = upstreams["hub"], upstreams["extra"]
     assert (hub.records_per_s, hub.bytes_per_s) == (pytest.approx(5), pytest.approx(100))
     assert (extra.records_per_s, extra.bytes_per_s) == (0, 0)
+
+
+def test_numbers_that_a_restore_passed_over_are_no_speed() -> None:
+    story = Story()
+    story.log.passed = (1001, 1000 + 2**20)
+    story.log.last["main"] = 100_000 + 2**20
+    story.floors = {"hub": 800.0, "extra": 800.0}
+    story.run(60, hub=5, extra=5)
+    # Past them at once: the next record has a number that is a million higher.
+    story.floors = {"hub": 1100.0 + 2**20, "extra": 1100.0 + 2**20}
+    story.run(60, hub=5, extra=5)
+    left = story.log.given("main", int(story.floors["hub"]), story.log.last["main"])
+    backlog = story.look()[1]["hub"].drains_in_s
+    assert backlog is None or backlog > left / 20
+
+
+def test_of_an_upstream_that_is_new_nothing_is_said_until_its_speed_is_known() -> None:
+    story = Story()
+    del story.floors["extra"]
+    story.run(600, hub=10)
+    # As by a reload; a backlog that was just divided off is such a lane, too.
+    story.floors["extra"], story.connected["extra"] = 0.0, True
+    story.run(30, hub=10, extra=20)
+    new = story.look()[1]["extra"]
+    assert (new.drains_in_s, new.outlook) == (None, None)
+    story.run(120, hub=10, extra=20)
+    new = story.look()[1]["extra"]
+    assert new.outlook is not None and "drains in" in new.outlook
 
 
 def test_while_all_is_well_nothing_is_said() -> None:

@@ -79,3 +79,6 @@ def test_a_resend_in_words() -> None:
     assert resending(one | {"error": "no route", "drains_in_s": None, "gone_records": 0}) == (
         "resend of log main 25 %, 150 left: no route"
     )
+    # Numbers that a restore passed over are neither done nor left.
+    counted = one | {"last": 2**20 + 300, "done_records": 150, "left_records": 50}
+    assert resending(counted).startswith("resend of log main 75 %, 50 left,")

@@ -28,6 +28,7 @@ from edge_agent.forward import (
     proxy_of,
     unused,
 )
+from edge_agent.net.dial import tls_reason
 from edge_agent.security.certificate_life import AUTHORITY_SOON_S, CertificateLife, certificate_life
 from edge_agent.session import MSGPACK_SESSION
 from edge_agent.system.clock import SystemClock
@@ -206,9 +207,9 @@ def _ask_over(plain: socket.socket, upstream: Upstream, credentials: Credentials
         with credentials.tls.wrap_socket(plain, server_hostname=host) as stream:
             return _greet(stream, upstream, credentials, _days_left(stream.getpeercert()))
     except ssl.SSLCertVerificationError as error:
-        return UpstreamProbe("certificate", error.verify_message + _whose_clock(error))
+        return UpstreamProbe("certificate", error.verify_message.rstrip(".") + _whose_clock(error))
     except (ssl.SSLError, OSError) as error:
-        return UpstreamProbe("connection", f"TLS: {error}")
+        return UpstreamProbe("connection", f"TLS: {tls_reason(error)}")
 
 
 def _whose_clock(error: ssl.SSLCertVerificationError) -> str:

@@ -141,12 +141,13 @@ class ResendOrders:
                     "from_history": survey.count if survey else None,
                     "damaged_parts": survey.damaged if survey else 0,
                     "coarse": 0,
+                    "renamed": self._has_renamed(log, order),
                 }
             )
         if not orders:
             also = f"; {coarse} records of it are only known as minutes or hours" if coarse else ""
             raise OrderRefused(
-                f"the logs of this upstream, and history, hold nothing of that time any more{also}"
+                f"the logs of this upstream, and history, hold nothing of that time{also}"
             )
         rows[0]["coarse"] = coarse
         return orders, rows
@@ -213,6 +214,13 @@ class ResendOrders:
     async def _known(self, consumer: str, log: str) -> ResendOrder | None:
         _, state = await self._log.position(note_name(consumer), log)
         return read_order(state)
+
+    def _has_renamed(self, log: str, order: ResendOrder) -> bool:
+        """Whether its first record was stored before a restore or a salvage, which count on above
+        a stretch of numbers: its id has had another epoch since.
+        """
+        last = self._log.last_seq(log)
+        return self._log.given(log, order.first - 1, last) < last - order.first + 1
 
     async def _held_since(self, log: str, order: ResendOrder) -> str | None:
         """From when on the log has records, where that is later than what was asked for."""

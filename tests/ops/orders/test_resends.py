@@ -67,7 +67,7 @@ async def test_looking_changes_nothing_and_says_what_is_gone(tmp_path: Path) -> 
             await giving.resend(ResendGiven("hub", ("**",), look=True))
         await station.put(1)
         (row,) = await giving.resend(ResendGiven("hub", ("**",), look=True))
-        assert (row["first"], row["last"], row["held_since"]) == (1, 1, None)
+        assert (row["first"], row["last"], row["held_since"]) == (1, 1, None) and not row["renamed"]
         n = 1
         while station.log.first_seq("main") == 1:
             n = await station.put(2000, start=n)

@@ -28,10 +28,10 @@ import trio
 
 from edge_agent import __version__
 from edge_agent.config import HttpTable
-from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
+from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
 from edge_agent.forward.keyed_sink import KeyedSink
-from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_record
+from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_by_sending
 from edge_agent.forward.proxy import proxy_of, tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, answer_bytes_max, judge
@@ -239,13 +239,17 @@ def make(parts: SinkParts) -> HttpSink:
 
 async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
     """Send a record of about ``size`` bytes, made for this, and say what came back."""
-    now = parts.clock.read()
-    try:
-        answer = await make(parts).try_out(probe_record(now.wall_ns, size, synced=now.synced))
-    except SinkError as error:
-        return [ProbeStep("answer", False, str(error))]
-    told = f"HTTP {answer.status} for a record of its own in the stream {PROBE_STREAM}"
-    return [ProbeStep("answer", True, told)]
+    return await probe_with(make(parts), parts, size)
+
+
+async def probe_with(sink: HttpSink, parts: SinkParts, size: int) -> list[ProbeStep]:
+    """The same by a sink of a kind that is made of this one."""
+
+    async def send(record: Record) -> str:
+        answer = await sink.try_out(record)
+        return f"HTTP {answer.status} for a record of its own in the stream {PROBE_STREAM}"
+
+    return await probe_by_sending("answer", parts.clock, size, send)
 
 
 def without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:

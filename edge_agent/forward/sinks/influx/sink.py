@@ -20,13 +20,15 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import trio
+from msgspec import structs
 
 from edge_agent.config import PRECISIONS, InfluxTable
 from edge_agent.errors import SinkError, SinkRefused
 from edge_agent.forward.credentials import Credentials
+from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer
-from edge_agent.forward.sinks.http.sink import HttpSink, without
+from edge_agent.forward.sinks.http.sink import HttpSink, probe_with, without
 from edge_agent.forward.sinks.influx.answer import judge_lines, named_by
 from edge_agent.forward.sinks.influx.lines import LineRenderer, Lines
 from edge_agent.values.record import Record
@@ -85,6 +87,26 @@ class InfluxSink(HttpSink):
         resumed = await super().open(nursery, resume)
         self._lines = LineRenderer(self._table, self._identity.agent_id, self._unit_ns)
         return resumed
+
+    async def try_out(self, record: Record) -> HttpAnswer:
+        """As for every HTTP upstream; the line has a number, which is what every database takes."""
+        numbered = structs.replace(record, fields=record.fields | {"probe": 1.0})
+        try:
+            part = await self._run_blocking(self._rendered, [numbered], False)
+            credentials = await self._run_blocking(self._files.read)
+            key = f"{self._identity.epoch}/probe/{record.time_ns}"
+            headers = self._headers(key, credentials, plain=False)
+            answer = await self._post(part.body, headers, credentials, 1)
+            answer = without(answer, credentials.secrets)
+            wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
+            verdict = judge_lines(answer, key, wall_ns, accept)
+        finally:
+            await self.aclose()
+        if verdict.problem is not None:
+            raise verdict.problem
+        if verdict.dropped:
+            raise SinkRefused(verdict.reason)
+        return answer
 
     async def _send(self, batch: Batch) -> Acknowledged:
         parts, so_far = self._parts(batch), _SoFar()
@@ -200,3 +222,8 @@ def unit_ns(url: str) -> int:
 def make(parts: SinkParts) -> InfluxSink:
     """The sink of an ``http`` or ``https`` upstream with ``format = "line"``."""
     return InfluxSink(parts)
+
+
+async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
+    """Write a point of about ``size`` bytes, made for this, and say what came back."""
+    return await probe_with(make(parts), parts, size)

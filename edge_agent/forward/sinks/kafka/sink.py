@@ -23,10 +23,17 @@ from edge_agent.config import KafkaTable
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_by_sending
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, SinkParts
-from edge_agent.forward.sinks.http.body import encode_one, rendered_batch
+from edge_agent.forward.sinks.http.body import (
+    RenderedRecord,
+    encode_one,
+    rendered,
+    rendered_batch,
+)
 from edge_agent.forward.sinks.kafka.reports import Reports, refusal_of, said
 from edge_agent.forward.sinks.kafka.settings import settings_of
+from edge_agent.values.record import Record
 
 #: Messages that are handed over between two looks at what else there is to do: some milliseconds.
 _AT_ONCE: Final = 250
@@ -93,6 +100,23 @@ class KafkaSink(KeyedSink):
         ready = await self._run_blocking(self._prepare, batch)
         if not ready:
             return Acknowledged(batch.last)
+        return Acknowledged(batch.last, len(ready), await self._deliver(ready))
+
+    async def try_out(self, record: Record) -> None:
+        """Produce one record that is in no log, and wait for its report.
+
+        Raises:
+            SinkUnavailable, SinkRefused: as `send`.
+        """
+        agent, epoch = self._identity.agent_id, self._identity.epoch
+        self._producer = await self._run_blocking(self._made)
+        try:
+            await self._deliver([self._message(rendered(record, agent, epoch))])
+        finally:
+            await self.aclose()
+
+    async def _deliver(self, ready: list[_Ready]) -> int:
+        """Produce all of them, and wait for their reports; their bytes."""
         self._reports = reports = Reports(self._reports.troubles)
         refused: dict[int, str] = {}
         at = moved = 0
@@ -111,20 +135,20 @@ class KafkaSink(KeyedSink):
             await trio.sleep(0 if handed else _PACE_S)
         size = sum(len(one.value) for one in ready)
         self._judge(refused, size)
-        return Acknowledged(batch.last, len(ready), size)
+        return size
 
     def _prepare(self, batch: Batch) -> list[_Ready]:
         agent, epoch = self._identity.agent_id, self._identity.epoch
-        by_source, how = self._table.key == "source", self._upstream.format
-        ready = []
-        for one in rendered_batch(batch, self._matches, agent, epoch):
-            try:
-                value = encode_one(one, how)
-            except (TypeError, ValueError, OverflowError, RecursionError) as error:
-                raise SinkRefused(f"cannot be written as {how}: {error}") from error
-            key = one.source if by_source else one.stream
-            ready.append(_Ready(one.seq, key, value, {"id": one.id}))
-        return ready
+        return [self._message(one) for one in rendered_batch(batch, self._matches, agent, epoch)]
+
+    def _message(self, one: RenderedRecord) -> _Ready:
+        how = self._upstream.format
+        try:
+            value = encode_one(one, how)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise SinkRefused(f"cannot be written as {how}: {error}") from error
+        key = one.source if self._table.key == "source" else one.stream
+        return _Ready(one.seq, key, value, {"id": one.id})
 
     def _produce(
         self, producer: confluent_kafka.Producer, ready: list[_Ready], refused: dict[int, str]
@@ -186,3 +210,15 @@ def _end(producer: confluent_kafka.Producer) -> None:
 def make(parts: SinkParts) -> KafkaSink:
     """The sink of a ``kafka`` or ``kafka+tls`` upstream."""
     return KafkaSink(parts)
+
+
+async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
+    """Produce a message of about ``size`` bytes, made for this, and say what was reported."""
+    sink = make(parts)
+
+    async def send(record: Record) -> str:
+        await sink.try_out(record)
+        topic = (parts.upstream.kafka or KafkaTable()).topic
+        return f"the topic {topic} has a record of its own in the stream {PROBE_STREAM}"
+
+    return await probe_by_sending("message", parts.clock, size, send)

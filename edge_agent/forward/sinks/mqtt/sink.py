@@ -15,12 +15,15 @@ and a person told. Whatever else goes wrong on the way ends in `SinkUnavailable`
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
 import trio
 
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
 from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.probing import ProbeStep, probe_by_sending
 from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
@@ -33,7 +36,7 @@ from edge_agent.net.dial import Dial
 from edge_agent.net.mqtt_reasons import NOT_AUTHORISED, OF_CONTENT
 from edge_agent.output.printable import why
 from edge_agent.store import Identity
-from edge_agent.values.record import NANOSECONDS
+from edge_agent.values.record import NANOSECONDS, Record
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +79,38 @@ class MqttSink(KeyedSink):
 
     async def _send(self, batch: Batch) -> Acknowledged:
         async with self._turn:
-            return await self._deliver(batch)
+            made = await self._deliver(partial(self._rendered, batch))
+        return Acknowledged(batch.last, sum(map(len, made.seqs)), made.size)
 
-    async def _deliver(self, batch: Batch) -> Acknowledged:
+    async def try_out(self, record: Record) -> str:
+        """Publish one record that is in no log; the broker's or the record's own words.
+
+        Raises:
+            SinkUnavailable, SinkRefused: as `send`.
+        """
+        settings, told = self._settings, "logged in"
+        async with trio.open_nursery() as nursery:
+            try:
+                await self.open(nursery, LaneResume(0, 1, 0, None))
+                if settings.retain or settings.is_grouped or self._renderer.discovery is not None:
+                    return f"{told}; nothing was published, as it would stay there"
+                await self._deliver(partial(self._renderer.render, [record]))
+                told += f"; the broker took a record of its own in the stream {record.stream}"
+                if settings.version != "5":
+                    told += " (in 3.1.1 it cannot say where it allows none)"
+                return told
+            finally:
+                await self.aclose()
+                nursery.cancel_scope.cancel()
+
+    async def _deliver(self, rendered: Callable[[int], Packets]) -> Packets:
+        """Publish what is ``rendered`` for packets of at most so many bytes, and hear what became
+        of it.
+        """
         connection = await self._connected()
-        most = connection.packet_bytes_max
-        made = await self._run_blocking(self._rendered, batch, most)
+        made = await self._run_blocking(rendered, connection.packet_bytes_max)
         if not made.packets and not made.refused:
-            return Acknowledged(batch.last)
+            return made
         size = made.size
         delivery = Delivery()
         try:
@@ -100,7 +127,7 @@ class MqttSink(KeyedSink):
             text = "upstream %s: nobody subscribes to the topic of %d of %d messages"
             logger.warning(text, self._upstream.name, delivery.unheard, len(made.packets))
         self._judge(made, delivery, size)
-        return Acknowledged(batch.last, sum(map(len, made.seqs)), size)
+        return made
 
     def _rendered(self, batch: Batch, packet_bytes_max: int) -> Packets:
         return self._renderer.render(batch.records(self._matches), packet_bytes_max)
@@ -232,3 +259,8 @@ def _hung_up_after(delivery: Delivery, error: SinkUnavailable) -> SinkUnavailabl
 def make(parts: SinkParts) -> MqttSink:
     """The sink of an ``mqtt`` or ``mqtts`` upstream."""
     return MqttSink(parts)
+
+
+async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
+    """Log in and publish a message of about ``size`` bytes, made for this, where none stays."""
+    return await probe_by_sending("message", parts.clock, size, make(parts).try_out)

@@ -196,6 +196,7 @@ class NatsConnection:
         elif isinstance(one, NatsRefusal):
             slow = any(word in one.reason.lower() for word in _FOR_A_PERSON)
             text = f"the server says: {printable(one.reason[:300])}"
+            text += "; see user, password_file, token_file and its account there" * slow
             raise SinkUnavailable(text, slow=slow, obstacle="there")
 
     def _fail(self, error: SinkUnavailable) -> None:

@@ -235,7 +235,8 @@ def ack_of(message: NatsMessage, subject: str) -> PubAck:
     """
     if message.status == 503:
         # Also while a cluster chooses who leads the stream, which is over in seconds.
-        raise SinkUnavailable(f"no stream takes {subject} at this moment", obstacle="there")
+        text = f"no stream takes {subject} at this moment: see nats.subject, and its subjects there"
+        raise SinkUnavailable(text, obstacle="there")
     return _read(message, PubAck)
 
 

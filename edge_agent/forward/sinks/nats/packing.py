@@ -8,7 +8,7 @@ of a log is a number of the log (``jetstream.py``), not of messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -64,6 +64,22 @@ def stream_subjects(template: str) -> list[str]:
     """What a stream has to take for every agent and log."""
     any_one = template.replace("{agent}", "*").replace("{log}", "*")
     return [any_one.replace("{stream}", ">")]
+
+
+def takes(subjects: Iterable[str], wanted: str) -> bool:
+    """Whether a stream of ``subjects`` takes all that ``wanted`` stands for, which may end with
+    ``>``.
+    """
+    return any(_covers(one.split("."), wanted.split(".")) for one in subjects)
+
+
+def _covers(pattern: Sequence[str], wanted: Sequence[str]) -> bool:
+    for at, part in enumerate(pattern):
+        if part == ">":
+            return at < len(wanted)
+        if at >= len(wanted) or wanted[at] == ">" or part not in ("*", wanted[at]):
+            return False
+    return len(pattern) == len(wanted)
 
 
 def token(text: str) -> str:

@@ -46,6 +46,7 @@ from edge_agent.config import NatsTable, servers_of
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.probing import ProbeStep, probe_by_opening
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.body import rendered_batch
 from edge_agent.forward.sinks.nats.connection import NETWORK_ERRORS, NatsConnection, open_nats
@@ -77,10 +78,11 @@ from edge_agent.forward.sinks.nats.packing import (
     Subjects,
     pack,
     stream_subjects,
+    takes,
 )
 from edge_agent.forward.sinks.nats.protocol import NatsMessage, publish
 from edge_agent.forward.tls_clock import is_out_of_date
-from edge_agent.output.printable import why
+from edge_agent.output.printable import printable, why
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +119,8 @@ class NatsSink(KeyedSink):
         self._sent_bytes = 0
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
-        """Connect, look at the stream or make it, and ask what it has of the log.
+        """Connect, look at the stream or make it, and ask what it has of the log. Where that is
+        more than the log has ever given out, this store is an older copy of what it was.
 
         Raises:
             SinkUnavailable: not now.
@@ -131,8 +134,21 @@ class NatsSink(KeyedSink):
             nursery.start_soon(self._connection.run, self._patience)
             with trio.fail_after(self._patience):
                 self._config = await self._agree()
-                self._there = await self._look()
+                self._there = there = await self._look()
+        is_ours = (there.epoch, there.log) == (self._identity.epoch, self._log)
+        if is_ours and there.upto > resume.last and resume.part != "resend":
+            # This store was set back: its next records would be taken for those that are there.
+            return Resumed(resume.floor + 1, forked="a stream has records that were never here")
         return Resumed(resume.floor + 1)
+
+    def subject_step(self) -> ProbeStep:
+        """Whether the stream, which was looked at by `open`, takes what is published."""
+        stream, wanted, there = self._table.stream, self._subjects.filter, self._config.subjects
+        if takes(there, wanted):
+            return ProbeStep("subject", True, f"the stream {stream} takes {wanted}")
+        found = ", ".join(printable(one[:100]) for one in there[:5]) or "nothing"
+        text = f"the stream {stream} takes {found}, and not {wanted}: add that to its subjects, or"
+        return ProbeStep("subject", False, f"{text} name another with nats.stream or nats.subject")
 
     async def _connect(self) -> NatsConnection:
         credentials = await self._run_blocking(self._files.read)
@@ -347,3 +363,12 @@ class NatsSink(KeyedSink):
 def make(parts: SinkParts) -> NatsSink:
     """The sink of a ``nats`` or ``nats+tls`` upstream."""
     return NatsSink(parts)
+
+
+async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
+    """Look at the stream, and whether it takes our subject. No message of ``size`` bytes is sent:
+    the last one in the stream says how far a log is.
+    """
+    sink = make(parts)
+    steps = await probe_by_opening(sink)
+    return [*steps, sink.subject_step()] if all(one.good for one in steps) else steps

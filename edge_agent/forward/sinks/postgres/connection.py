@@ -65,7 +65,10 @@ class PostgresConnection:
 
     async def rows(self, statement: str) -> list[tuple[str | None, ...]]:
         """The rows of a question, as text. Raises as `run`."""
-        (result,) = await self.run(statement)
+        results = await self.run(statement)
+        if len(results) != 1 or results[0].nfields < 1:
+            raise PostgresError("a question has no answer: what is there speaks no PostgreSQL", "")
+        (result,) = results
         return [
             tuple(_text(result.get_value(row, column)) for column in range(result.nfields))
             for row in range(result.ntuples)
@@ -188,5 +191,5 @@ def _text(value: bytes | None) -> str | None:
 
 
 def statuses(results: Sequence[pq.abc.PGresult]) -> list[str]:
-    """What the server calls each of what it did: ``INSERT 0 10``, ``COMMIT``."""
+    """What the server calls each of what it did: ``INSERT 0 10``, ``COMMIT``; "" for nothing."""
     return [_text(result.command_status) or "" for result in results]

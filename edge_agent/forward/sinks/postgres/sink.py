@@ -23,6 +23,7 @@ from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import read_secret
 from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.probing import ProbeStep, probe_by_sending
 from edge_agent.forward.sink import Acknowledged, Batch, SinkParts
 from edge_agent.forward.sinks.postgres.connection import (
     PostgresConnection,
@@ -34,7 +35,8 @@ from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
 from edge_agent.forward.sinks.postgres.sqlstates import sink_error
 from edge_agent.forward.sinks.postgres.table import Target
 from edge_agent.net.access import is_loopback
-from edge_agent.output.printable import why
+from edge_agent.output.printable import printable, why
+from edge_agent.values.record import Record
 
 _PORT: Final = 5432
 
@@ -51,24 +53,40 @@ class PostgresSink(KeyedSink):
     async def _send(self, batch: Batch) -> Acknowledged:
         rows: RenderedRows = await self._run_blocking(self._rows, batch)
         if rows.number:
-            await self._store(await self._connected(), rows)
+            await self._store(await self._connected(), rows, "BEGIN; ", "COMMIT")
         if rows.refused:
             first, reason = next(iter(rows.refused.items()))
             raise SinkRefused(f"record {first}: {reason}", records=rows.refused)
         return Acknowledged(batch.last, rows.number, len(rows.body) if rows.number else 0)
 
+    async def try_out(self, record: Record) -> None:
+        """Put a record that is in no log into the table, and roll back, also a table that was made.
+
+        Raises:
+            SinkUnavailable, SinkRefused: as `send`.
+        """
+        agent, epoch = self._identity.agent_id, self._identity.epoch
+        rows = await self._run_blocking(render_rows, [record], agent, epoch)
+        try:
+            await self._store(await self._connected("BEGIN"), rows, "", "ROLLBACK")
+        finally:
+            await self.aclose()
+
     def _rows(self, batch: Batch) -> RenderedRows:
         records = batch.records(self._matches)
         return render_rows(records, self._identity.agent_id, self._identity.epoch)
 
-    async def _store(self, connection: PostgresConnection, rows: RenderedRows) -> None:
+    async def _store(
+        self, connection: PostgresConnection, rows: RenderedRows, begin: str, end: str
+    ) -> None:
         failure: SinkError
         try:
-            await connection.copy(self._target.begin, rows.body)
-            *_, committed = statuses(await connection.run(self._target.finish))
-            if committed == "COMMIT":
+            await connection.copy(begin + self._target.copy, rows.body)
+            done = statuses(await connection.run(f"{self._target.put}; {end}"))
+            if done[-1:] == [end]:
                 return
-            failure = SinkUnavailable(f"{committed} instead of COMMIT", obstacle="there")
+            told = f"{printable(done[-1][:100]) if done else 'nothing'} instead of {end}"
+            failure = SinkUnavailable(told, obstacle="there")
         except PostgresError as error:
             failure = sink_error(str(error), error.sqlstate)
         except trio.TooSlowError:
@@ -79,8 +97,10 @@ class PostgresSink(KeyedSink):
     def _no_answer(self) -> str:
         return f"no answer within {self._upstream.timeout:g} s"
 
-    async def _connected(self) -> PostgresConnection:
-        """The connection that is open, or a new one that is ready for rows."""
+    async def _connected(self, first: str = "") -> PostgresConnection:
+        """The connection that is open, or a new one that is ready for rows; ``first`` is run
+        before that.
+        """
         if self._connection is not None and self._connection.is_good:
             return self._connection
         await self.aclose()
@@ -88,6 +108,8 @@ class PostgresSink(KeyedSink):
         parameters, host = await self._run_blocking(parameters_of, upstream)
         try:
             self._connection = await connect(parameters, host, upstream.timeout)
+            if first:
+                await self._connection.run(first)
             await self._target.prepare(self._connection, upstream.timeout)
         except PostgresError as error:
             raise sink_error(str(error), error.sqlstate, log_in=True) from error
@@ -129,3 +151,15 @@ def parameters_of(upstream: Upstream) -> tuple[dict[str, Any], str]:
 def make(parts: SinkParts) -> PostgresSink:
     """The sink of a ``postgresql`` upstream."""
     return PostgresSink(parts)
+
+
+async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
+    """Log in and put a row of about ``size`` bytes into the table, all of it rolled back."""
+    sink = make(parts)
+
+    async def send(record: Record) -> str:
+        await sink.try_out(record)
+        table = (parts.upstream.postgres or PostgresTable()).table
+        return f"logged in; the table {table} took a row, which was rolled back"
+
+    return await probe_by_sending("row", parts.clock, size, send)

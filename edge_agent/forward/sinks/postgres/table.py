@@ -38,10 +38,10 @@ class Target:
         )
         self._insert = f"INSERT INTO {quoted} ({_NAMES}) SELECT {_NAMES} FROM {_BATCH}"
         self._found = f"to_regclass('{quoted}')"
-        #: Begins a transaction, and takes the rows of a batch.
-        self.begin = f"BEGIN; COPY {_BATCH} ({_NAMES}) FROM STDIN (FORMAT binary)"
-        #: Puts those that are new into the table, and ends the transaction durably.
-        self.finish = ""
+        #: Takes the rows of a batch.
+        self.copy = f"COPY {_BATCH} ({_NAMES}) FROM STDIN (FORMAT binary)"
+        #: Puts those that are new into the table; both are of one transaction.
+        self.put = ""
 
     async def prepare(self, connection: PostgresConnection, timeout: float) -> None:
         """Settings, the table, and a table for a batch that lasts as long as the connection.
@@ -56,7 +56,8 @@ class Target:
             f"SET synchronous_commit = on; SET lock_timeout = {limit};"
             " SET client_min_messages = warning"
         )
-        [[found]] = await connection.rows(f"SELECT {self._found}")
+        row, *_ = await connection.rows(f"SELECT {self._found}") or [(None,)]
+        (found, *_) = row
         if found is None and self._create:
             try:
                 await connection.run(self._made)
@@ -73,7 +74,7 @@ class Target:
         # Of that key alone: what another one of the table refuses is refused, and not left out.
         key = ", ".join(sorted(await self._key(connection)))
         insert = f"{self._insert} ON CONFLICT ({key}) DO NOTHING"
-        self.finish = f"SET LOCAL statement_timeout = {limit}; {insert}; COMMIT"
+        self.put = f"SET LOCAL statement_timeout = {limit}; {insert}"
 
     async def _key(self, connection: PostgresConnection) -> set[str]:
         """The columns by which repeats are known."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edge_agent.forward.sinks.file.names import FileName, parse_name
@@ -38,9 +40,12 @@ def test_names_sort_by_agent_log_and_number() -> None:
     assert texts == sorted(texts)
 
 
-def test_logs_that_differ_by_capitals_have_two_names_on_a_fat_stick() -> None:
-    one, other = (NAME._replace(log=log).text().lower() for log in ("main", "Main"))
-    assert one != other
+@pytest.mark.parametrize("what", ["log", "upstream"])
+def test_names_that_differ_by_capitals_are_two_on_a_fat_stick(what: str) -> None:
+    names: list[dict[str, Any]] = [{what: name} for name in ("hub", "Hub", "hUb", "HUB")]
+    given = [NAME._replace(**one) for one in names]
+    assert len({name.text().lower() for name in given}) == 4
+    assert [parse_name(name.text()) for name in given] == given
 
 
 @pytest.mark.parametrize(

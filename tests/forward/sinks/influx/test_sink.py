@@ -20,12 +20,20 @@ from edge_agent.config import InfluxTable, Upstream
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Lane, make_sink
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Sink
-from edge_agent.forward.sinks.influx.sink import unit_ns
+from edge_agent.forward.sinks.influx.sink import probe, unit_ns
 from edge_agent.store import Entry
 from edge_agent.values.record import Run
 from tests.forward.http_upstream import http_upstream
 from tests.forward.sinks.influx.side import exported
-from tests.forward.support import NOW_NS, Station, inline, running_station, until, upstream
+from tests.forward.support import (
+    NOW_NS,
+    Station,
+    inline,
+    parts_for,
+    running_station,
+    until,
+    upstream,
+)
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +246,18 @@ async def test_a_server_that_is_killed_has_every_record_once(tmp_path: Path) -> 
                 await until(lambda: lane.statistics().backlog_records == 0)
             found = await ask(there, 'SELECT n FROM "t/1"')
             assert sorted(n for _, n in found) == list(range(20_000))
+
+
+async def test_trying_one_out_writes_a_point_and_tells_what_came_back(
+    server: HttpDatabase, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station:
+        for one in (to(server.port), to(server.port, influx=InfluxTable(victoria=True))):
+            (step,) = await probe(parts_for(station, one), 1000)
+            assert step.good and "HTTP 204" in step.told
+        (step,) = await probe(parts_for(station, to(server.port, "db=nowhere")), 100)
+        assert not step.good and 'database not found: "nowhere"' in step.told
+    (series,) = await trio.to_thread.run_sync(
+        server.influx, 'SELECT count(probe) FROM "edge-agent/probe"'
+    )
+    assert series["values"][0][1] == 2

@@ -19,11 +19,18 @@ from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import make_sink
 from edge_agent.forward.sink import Batch, LaneResume
 from edge_agent.forward.sinks.kafka.settings import settings_of
-from edge_agent.forward.sinks.kafka.sink import KafkaSink
+from edge_agent.forward.sinks.kafka.sink import KafkaSink, probe
 from edge_agent.store import Entry
 from tests.forward.contract import sink_for
 from tests.forward.sinks.kafka.broker import kafka_broker, make_topic, messages
-from tests.forward.support import Station, inline, make_run, running_station, upstream
+from tests.forward.support import (
+    Station,
+    inline,
+    make_run,
+    parts_for,
+    running_station,
+    upstream,
+)
 from tests.patience import eventually
 
 MOCK = {"test.mock.num.brokers": 3}
@@ -162,3 +169,19 @@ async def test_a_certificate_that_is_none_is_told_as_what_it_is(tmp_path: Path) 
             async with opened(station, "kafka+tls://h", ca_file=str(tmp_path / "ca.pem")):
                 pass
     assert caught.group_contains(SinkUnavailable, match=r"ca\.pem")
+
+
+async def test_trying_one_out_produces_a_message_and_tells_what_was_reported(
+    tmp_path: Path,
+) -> None:
+    async with running_station(tmp_path / "near") as station:
+        with kafka_broker(tmp_path / "far") as port:
+            await trio.to_thread.run_sync(make_topic, port)
+            url = f"kafka://127.0.0.1:{port}"
+            (step,) = await probe(parts_for(station, upstream(url)), 1000)
+            assert step.good and "the topic edge has" in step.told
+            (found,) = await trio.to_thread.run_sync(messages, port)
+            value = found.value()
+            assert value is not None and json.loads(value)["stream"] == "edge-agent/probe"
+        (step,) = await probe(parts_for(station, upstream(url, timeout=5.0)), 100)
+        assert not step.good and "Connection refused" in step.told

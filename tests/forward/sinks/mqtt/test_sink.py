@@ -18,12 +18,14 @@ import trustme
 from edge_agent.config import MqttTable
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.lane import Lane
+from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume
-from edge_agent.forward.sinks.mqtt.sink import MqttSink
+from edge_agent.forward.sinks.mqtt.sink import MqttSink, probe
 from tests.forward.contract import sink_for
 from tests.forward.sinks.mqtt.broker import running_broker, subscribed, until
-from tests.forward.support import Station, running_station, upstream
+from tests.forward.support import Station, parts_for, running_station, upstream
 from tests.manual_clock import ManualClock
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.needs("mosquitto")
 
@@ -272,3 +274,29 @@ async def test_a_broker_that_was_killed_is_found_again(tmp_path: Path) -> None:
             broker.start()
             async with opened(station, broker.url) as (sink, _):
                 assert (await sink.send(await batch(station, 2, 2))).upto == 2
+
+
+async def test_trying_one_out_publishes_where_nothing_stays_and_tells_what_came_back(
+    tmp_path: Path,
+) -> None:
+    with running_broker(tmp_path / "far", with_acl(tmp_path / "far", "t/#")) as broker:
+        async with running_station(tmp_path / "near") as station:
+
+            async def tried(**table: Any) -> ProbeStep:
+                given = upstream(broker.url, timeout=PATIENCE_S, mqtt=MqttTable(**table))
+                (step,) = await probe(parts_for(station, given), 100)
+                return step
+
+            with subscribed(broker) as subscriber:
+                step = await tried(topic="t/{stream}")
+                assert step.good and "the broker took a record" in step.told
+                (message,) = await subscriber.settled()
+                assert message.topic == "t/edge-agent/probe"
+                step = await tried(topic="t/{stream}", version="3.1.1")
+                assert step.good and "cannot say where it allows none" in step.told
+                for more in ({"retain": True}, {"profile": "home-assistant"}):
+                    step = await tried(topic="t/{stream}", **more)
+                    assert step.good and "nothing was published" in step.told
+                assert len(await subscriber.settled()) == 2
+            step = await tried(topic="other/{stream}")
+            assert not step.good and "not authorised (0x87)" in step.told

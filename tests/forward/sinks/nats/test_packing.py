@@ -15,6 +15,7 @@ from edge_agent.forward.sinks.nats.packing import (
     Subjects,
     pack,
     stream_subjects,
+    takes,
 )
 from tests.forward.support import upstream
 
@@ -91,3 +92,20 @@ def test_a_stream_name_becomes_parts_of_a_subject() -> None:
 def test_what_json_cannot_say_is_refused_as_content() -> None:
     with pytest.raises(SinkRefused, match="cannot be written as ndjson"):
         packed([record(1, strange=object())])
+
+
+@pytest.mark.parametrize(
+    "there, wanted, taken",
+    [
+        (["edge.*.*"], "edge.a.main", True),
+        (["x", "edge.>"], "edge.a.main", True),
+        (["edge.*.*.>"], "edge.a.main.>", True),
+        (["edge.*.*.*"], "edge.a.main.>", False),
+        (["edge.*.*.>"], "edge.a.main", False),
+        (["edge.*"], "edge.a.main", False),
+        (["edge.*.*"], "edge.a", False),
+        ([], "edge.a.main", False),
+    ],
+)
+def test_what_a_stream_takes(there: list[str], wanted: str, taken: bool) -> None:
+    assert takes(there, wanted) is taken

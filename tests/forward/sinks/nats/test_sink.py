@@ -20,15 +20,15 @@ from msgspec import structs
 from edge_agent.config import NatsTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.lane import Lane
-from edge_agent.forward.sink import Batch, LaneResume
+from edge_agent.forward.sink import Batch, LaneResume, Part
 from edge_agent.forward.sinks.nats.connection import NatsConnection
 from edge_agent.forward.sinks.nats.jetstream import BATCH, POSITION, InStream, fast_reply
 from edge_agent.forward.sinks.nats.protocol import publish
-from edge_agent.forward.sinks.nats.sink import NatsSink
+from edge_agent.forward.sinks.nats.sink import NatsSink, probe
 from edge_agent.store import Entry
 from tests.forward.contract import Courier, sink_for
 from tests.forward.sinks.nats.server import NatsServer, Reader, nats_server
-from tests.forward.support import Station, make_run, running_station, until, upstream
+from tests.forward.support import Station, make_run, parts_for, running_station, until, upstream
 from tests.patience import PATIENCE_S
 
 
@@ -82,6 +82,32 @@ async def test_the_stream_is_made_and_says_what_it_has_when_the_floor_is_lost(
                 answer = await sink.send(await whole(courier, 1, 6))
                 assert (answer.upto, answer.records) == (6, 2)
             assert stored(server) == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_stream_that_has_more_than_was_ever_given_out_tells_that_the_store_was_set_back(
+    tmp_path: Path,
+) -> None:
+    with nats_server(tmp_path / "far") as server:
+        async with courier_to(server, tmp_path) as courier:
+            await courier.deliver(6)
+            cases: list[tuple[int, Part, bool]] = [
+                (6, "live", False), (4, "live", True), (4, "resend", False),
+            ]  # fmt: skip
+            for last, part, told in cases:
+                async with trio.open_nursery() as nursery:
+                    resume = LaneResume(4, 1, last, None, part=part)
+                    resumed = await courier.sink.open(nursery, resume)
+                    await courier.sink.aclose()
+                assert (resumed.next, "never here" in resumed.forked) == (5, told)
+            # With an identity of its own it sends what nobody has acknowledged to it.
+            ours = courier.station.log.identity
+            other = replace(ours, epoch="f" * len(ours.epoch))
+            async with trio.open_nursery() as nursery:
+                again = LaneResume(4, 1, 5, None, other)
+                assert not (await courier.sink.open(nursery, again)).forked
+                answer = await courier.sink.send(await whole(courier, 5, 5))
+                assert answer.records == 1
+                nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
@@ -342,3 +368,13 @@ async def draining(station: Station, up: Upstream) -> AsyncIterator[Lane]:
         nursery.start_soon(lane.run)
         yield lane
         nursery.cancel_scope.cancel()
+
+
+async def test_trying_one_out_tells_a_stream_that_takes_other_subjects(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "far") as server:
+        async with running_station(tmp_path / "near") as station:
+            for subject, good in (("edge.{agent}.{log}", True), ("plant.{agent}.{log}", False)):
+                given = upstream(server.url, timeout=PATIENCE_S, nats=NatsTable(subject=subject))
+                opening, step = await probe(parts_for(station, given), 100)
+                assert (opening.good, step.good) == (True, good)
+            assert "the stream EDGE takes edge.*.*, and not plant." in step.told

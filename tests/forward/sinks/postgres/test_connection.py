@@ -176,3 +176,34 @@ async def test_who_speaks_something_else_is_an_error() -> None:
         with pytest.raises(PostgresError):
             await connect({"port": port, "dbname": "x"}, "127.0.0.1", PATIENCE_S)
         nursery.cancel_scope.cancel()
+
+
+def said(kind: bytes, body: bytes) -> bytes:
+    return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", said(b"C", b"SELECT 1\0"), said(b"C", b"SET\0") + said(b"C", b"SET\0")]
+)
+async def test_a_server_that_answers_a_question_with_nothing_is_no_mistake_of_ours(
+    answer: bytes,
+) -> None:
+    ready = said(b"Z", b"I")
+
+    async def lie(stream: trio.abc.Stream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(said(b"R", bytes(4)) + ready)
+            while await stream.receive_some():
+                await stream.send_all(answer + ready)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, lie, 0)
+        port = listeners[0].socket.getsockname()[1]
+        parameters = {"port": port, "dbname": "x", "user": "x", "sslmode": "disable"}
+        parameters["gssencmode"] = "disable"
+        connection = await connect(parameters, "127.0.0.1", PATIENCE_S)
+        with pytest.raises(PostgresError, match="has no answer"):
+            await connection.rows("SELECT 1")
+        await connection.aclose()
+        nursery.cancel_scope.cancel()

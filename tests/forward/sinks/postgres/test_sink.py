@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 import trio
 import trustme
+from msgspec import structs
 
 from benchmarks.processes import free_port
 from benchmarks.upstreams.servers import Postgres, postgresql
 from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
-from edge_agent.forward.sinks.postgres.sink import parameters_of
+from edge_agent.forward.sinks.postgres.sink import parameters_of, probe
 from tests.forward.sinks.influx.test_sink import forwarding, is_below, put, sent
 from tests.forward.sinks.postgres.server import new_database
 from tests.forward.sinks.postgres.side import secret_file
-from tests.forward.support import Station, running_station, until, upstream
+from tests.forward.support import Station, parts_for, running_station, until, upstream
 
 pytestmark = pytest.mark.needs("postgresql", "psycopg")
 Psql = partial[str]
@@ -230,3 +231,32 @@ async def test_a_server_that_is_killed_has_every_record_once(tmp_path: Path) -> 
             assert await ask(
                 psql, "SELECT count(*), count(DISTINCT seq), max(seq) FROM records"
             ) == ["10000|10000|10000"]
+
+
+async def test_trying_one_out_puts_a_row_into_the_table_and_leaves_nothing(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        (step,) = await probe(parts_for(station, configured), 2000)
+        assert step.good and "records took a row" in step.told
+        # Neither the row nor the table that was missing.
+        assert await ask(psql, "SELECT coalesce(to_regclass('records')::text, 'none')") == ["none"]
+        await put(station, {"t": 1})
+        await sent(station, configured)
+        (step,) = await probe(parts_for(station, configured), 100)
+        assert step.good and await ask(psql, "SELECT count(*) FROM records") == ["1"]
+
+
+async def test_trying_one_out_tells_what_would_keep_every_row_back(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        wrong = tmp_path / "wrong"
+        wrong.write_text("other\n")
+        elsewhere = structs.replace(configured, url=configured.url.replace("/edge_", "/no_"))
+        missing = PostgresTable(create=False)
+        await ask(psql, "CREATE TABLE mine (epoch text, log text, seq bigint)")
+        for one, told in (
+            (structs.replace(configured, password_file=str(wrong)), "password authentication"),
+            (elsewhere, "does not exist"),
+            (structs.replace(configured, postgres=missing), "there is no table records"),
+            (structs.replace(configured, postgres=PostgresTable(table="mine")), "does not exist"),
+        ):
+            (step,) = await probe(parts_for(station, one), 100)
+            assert (step.good, told in step.told) == (False, True), step
