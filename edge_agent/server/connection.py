@@ -225,6 +225,10 @@ class Connection:
             raise HandshakeRefusal(
                 HTTP_STATUS.get(error.code, 400), error.message, error.code
             ) from None
+        if isinstance(head, Post) and target.kind != "ingest":
+            # Else a scope of that path would let its records into a stream of its name.
+            sentence = f"POST is for /ingest/STREAM; /{target.kind} is a WebSocket."
+            raise HandshakeRefusal(404, sentence, "unknown_path")
         if target.kind == "ingest":
             grant.require_write(target.name)
         elif target.kind == "forward":

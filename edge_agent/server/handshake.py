@@ -76,7 +76,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post(Head):
-    """A POST, of which the body has not been read.
+    """A POST to any path, of which the body has not been read.
 
     Attributes:
         http: has read the head, and reads on.
@@ -126,7 +126,7 @@ async def read_head(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade | 
     """
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
     request = await _request(stream, http)
-    if request.method == b"POST" and _target(request)[0].startswith("/ingest/"):
+    if request.method == b"POST":
         return _post(request, http)
     return _upgrade(request, http.trailing_data[0], what_this_is)
 

@@ -94,7 +94,7 @@ async def test_the_head_for_the_library_has_nothing_of_the_peers_but_the_key() -
     "old, new, status, word",
     [
         (b"GET", b"PUT", 426, "This is a port."),
-        (b"GET /ingest/a", b"POST /x", 426, "This is a port."),
+        (b"GET /ingest/a", b"PUT /x", 426, "This is a port."),
         (b"Upgrade: WebSocket\r\n", b"", 426, "This is a port."),
         (b"keep-alive, Upgrade", b"keep-alive", 426, "This is a port."),
         (b"Version: 13", b"Version: 8", 426, "version 13"),

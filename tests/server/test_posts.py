@@ -256,6 +256,23 @@ async def test_tokens_are_asked_of_every_request(tmp_path: Path) -> None:
                 assert await sender.stream.receive_some(100) == b""
 
 
+@pytest.mark.parametrize("path", ["/subscribe/secret", "/subscribe/**", "/query", "/forward", "/x"])
+async def test_a_post_to_any_other_path_stores_nothing_whatever_else_the_token_may(
+    tmp_path: Path, path: str
+) -> None:
+    tokens = tmp_path / "tokens"
+    secret = add_token(tokens, "me", write=["a/b"], read=["**"], forward=True, admin=True)
+    known = {"Authorization": f"Bearer {secret}"}
+    async with serving(tmp_path, tokens=tokens) as port:
+        async with poster(port) as sender:
+            assert (await sender.post('{"t": 1}', headers=known))[0] == 200
+            # Behind a request that was let in, as the first of a connection.
+            assert (await sender.post('{"t": 2}', path, headers=known))[0] == 404
+        async with poster(port) as sender:
+            assert (await sender.post('{"t": 3}', path, headers=known))[0] == 404
+        assert [(one.stream, one.fields) for one in await port.records()] == [("a/b", {"t": 1})]
+
+
 async def test_a_page_of_another_site_cannot_post(tmp_path: Path) -> None:
     async with serving(tmp_path) as port, poster(port) as sender:
         evil = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
