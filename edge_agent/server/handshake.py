@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from urllib.parse import unquote
 
 import h11
 import trio
@@ -26,6 +28,7 @@ from edge_agent.security.tokens import TOKEN_PATH
 HEAD_BYTES_MAX = 16 * 1024
 _TLS_HANDSHAKE = 0x16
 _READ_BYTES = 4096
+_EVENT = b"ce-"
 #: A UUID has 36, a key of our own sink some 60.
 KEY_CHARACTERS_MAX = 255
 
@@ -83,6 +86,7 @@ class Post(Head):
         content_type, coding: in small letters, without parameters; "" where absent.
         length: of the body, None where it is not said; ``is_chunked``: its end will be said.
         key: ``Idempotency-Key``, "" where absent.
+        event: attributes of a CloudEvent in binary mode, whose data the body is; else empty.
     """
 
     http: h11.Connection = field(repr=False)
@@ -91,6 +95,7 @@ class Post(Head):
     length: int | None
     is_chunked: bool
     key: str
+    event: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +211,13 @@ class _Headers:
             raise HandshakeRefusal(400, f"The header {name.decode()} came twice.", "bad_request")
         return values[0] if values else None
 
+    def event(self) -> dict[str, str]:
+        """The attributes of a CloudEvent in binary mode, by name."""
+        if b"ce-specversion" not in self._all:
+            return {}
+        found = {name.decode(): self.one(name) for name in self._all if name.startswith(_EVENT)}
+        return {name[len(_EVENT) :]: unquote(value or "") for name, value in found.items()}
+
 
 def _target(request: h11.Request) -> tuple[str, str | None]:
     """The target, and the secret that stood before it, if one did."""
@@ -245,6 +257,7 @@ def _post(request: h11.Request, http: h11.Connection) -> Post:
         length=int(length) if length and length.isdigit() else None,
         is_chunked="chunked" in (word.lower() for word in headers.words(b"transfer-encoding")),
         key=key,
+        event=headers.event(),
     )
 
 

@@ -2,8 +2,9 @@
 
 The body is one message of plain mode (`edge_agent.wire`): a record or an array of them, JSON or
 msgpack, or one to a line (NDJSON); SenML (RFC 8428) and CloudEvents 1.0, structured or in a batch,
-are known by their types and become what the profiles of these names make of them. It has at most
-``limits.message_bytes``. It is stored in one entry, and the answer leaves after the commit:
+are known by their types, and an event in binary mode by its headers; they become what the profiles
+of these names make of them. It has at most ``limits.message_bytes``. It is stored in one entry, and
+the answer leaves after the commit:
 
 ====== ================================================================================
 200    ``{"stored": n, "refused": [{"code": …, "message": …}, …]}``: n records are durable, and
@@ -40,7 +41,7 @@ from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.handshake import HandshakeRefusal, Post
 from edge_agent.server.plain_session import plain_source
 from edge_agent.server.post_answers import PostAnswer, response
-from edge_agent.server.post_bodies import PROFILES, messages_of
+from edge_agent.server.post_bodies import PROFILES, STRUCTURED, messages_of, structured
 from edge_agent.server.post_requests import Judge, PostRequest, PostRequests
 from edge_agent.server.posted_keys import HeldKey
 from edge_agent.server.quick_posts import QuickPosts
@@ -165,7 +166,8 @@ class Posts:
         try:
             if not key:
                 return await self._store(request, None)
-            async with parts.posted.held(visitor.grant.identity, key) as held:
+            stream = visitor.target.name
+            async with parts.posted.held(visitor.grant.identity, stream, key) as held:
                 if held.stored is not None:
                     return PostAnswer(200, {"stored": held.stored, "refused": [], "repeated": True})
                 told = await self._store(request, held)
@@ -184,13 +186,16 @@ class Posts:
     async def _store(self, request: PostRequest, key: HeldKey | None) -> PostAnswer:
         parts, visitor, body = self._parts, request.visitor, request.body
         arrival = arrival_of(parts, visitor, visitor.source)
-        messages = messages_of(request.post.content_type, body, parts.limits.batch_records)
+        kind, event = request.post.content_type, request.post.event
+        if event and kind not in PROFILES:
+            kind, body = STRUCTURED, structured(event, kind, body)
+        messages = messages_of(kind, body, parts.limits.batch_records)
         turns: Iterator[Received] = read_in_turns(
             messages, 0, arrival, self._limits, past_failures=len(messages) > 1
         )
         if arrival.turn_of is not None:
             turns = in_short_turns(turns, arrival.turn_of)
-        profile = self._profile(request.post.content_type)
+        profile = self._profile(kind)
         runs: list[Run] = []
         refused: list[Quarantined] = []
         records = 0

@@ -315,6 +315,48 @@ async def test_senml_and_cloudevents_are_known_by_their_types(tmp_path: Path) ->
         assert (status, told["refused"][0]["code"]) == (422, "bad_senml")
 
 
+EVENT = {
+    "ce-specversion": "1.0", "ce-id": "7", "ce-source": "/s", "ce-type": "caf%C3%A9",
+    "ce-time": "2026-06-01T10:00:00Z",
+}  # fmt: skip
+SAID = {"ce_id": "7", "ce_source": "/s", "ce_type": "café"}
+
+
+@pytest.mark.parametrize(
+    "kind, body, fields",
+    [
+        ("application/json; charset=utf-8", '{"t": 4}', {"t": 4}),
+        ("application/vnd.x+json", "[1]", {"data": [1]}),
+        ("text/plain", "hi", {"data": "hi"}),
+        ("application/octet-stream", b"\xff", {"data": b"\xff"}),
+        ("application/json", "", {}),
+    ],
+)
+async def test_an_event_in_binary_mode_has_its_attributes_as_headers(
+    tmp_path: Path, kind: str, body: str | bytes, fields: dict[str, Any]
+) -> None:
+    async with serving(tmp_path) as port, poster(port) as sender:
+        for _ in range(2):
+            answer = await sender.post(body, headers={**EVENT, "Content-Type": kind})
+            assert answer == (200, {"stored": 1, "refused": []})
+        for found in await port.records():
+            assert found.fields == fields | SAID
+            assert found.time_ns == 1_780_308_000_000_000_000
+        status, told = await sender.post("{", headers={**EVENT, "Content-Type": "application/json"})
+        assert status == 400 and "not JSON" in told["error"]["message"]
+
+
+async def test_the_same_key_for_another_stream_is_another_key(tmp_path: Path) -> None:
+    key = {**JSON, "Idempotency-Key": "1"}
+    async with serving(tmp_path) as port, poster(port) as sender:
+        for board in ("a/b", "a/c"):
+            answer = await sender.post('{"t": 1}', f"/ingest/{board}", headers=key)
+            assert answer == (200, {"stored": 1, "refused": []})
+            # Its times are relative to now, so that it is another body.
+            assert (await sender.post('{"t":  1}', f"/ingest/{board}", headers=key))[1]["repeated"]
+        assert [one.stream for one in await port.records()] == ["a/b", "a/c"]
+
+
 async def test_rules_are_applied(tmp_path: Path) -> None:
     rule = Rule(name="sane", streams=("a/*",), schema=Schema(ranges={"t": (0.0, 50.0)}))
     async with serving(tmp_path, rules=[rule]) as port, poster(port) as sender:
