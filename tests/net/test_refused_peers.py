@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
 from edge_agent.net.refused_peers import KEPT, LINES_PER_MINUTE, RefusedPeers
+from edge_agent.security.tokens import add_token
 
 
 class Clocks:
@@ -28,6 +30,17 @@ def clocks() -> Clocks:
 @pytest.fixture
 def refused(clocks: Clocks) -> RefusedPeers:
     return RefusedPeers(clocks.wall_ns, clocks.now)
+
+
+def test_a_token_in_a_url_that_is_nearly_right_is_neither_kept_nor_written(
+    refused: RefusedPeers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = add_token(tmp_path / "tokens", "oven", write=["**"], in_url=True)
+    refused.note("listen.address", "192.0.2.7", "unknown_path", f"'//token/{secret}/x': no path.")
+    refused.note("listen.address", "192.0.2.7", "bad_stream", f"'/{secret[:20]}': cut short.")
+    told = [one.sentence for one in refused.listing()] + caplog.messages
+    assert len(told) == 4 and not [one for one in told if secret[4:10] in one]
+    assert refused.listing()[1].sentence == "'//token/ea1_…/x': no path."
 
 
 def test_one_entry_for_each_address_and_reason_with_its_count(
