@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 KEPT = 64
 LINES_PER_MINUTE = 10
 SENTENCE_CHARACTERS_MAX = 300
-#: What a token looks like (`edge_agent.security.tokens`, which is above this), or a part of one.
-_SECRET = re.compile(r"ea1_[\w-]+")
+#: What a token looks like (`edge_agent.security.tokens`, which is above this), or a part of one;
+#: and one that came as a subprotocol, in base64.
+_SECRET = re.compile(r"ea1_[\w-]+|(?<=edge-agent\.token\.)[\w-]+")
 _PAUSE_S = 60.0
 _PAUSE_MAX_S = 3600.0
 
@@ -136,6 +137,6 @@ def tls_trouble(error: BaseException | None) -> tuple[str, str] | None:
 
 def _safe(text: str) -> str:
     """What a peer said reaches a terminal and the journal: no control characters, no line ends, and
-    no token, which stands in a URL that is nearly right (``//token/SECRET/…``).
+    no token, which may stand in a URL (``//token/SECRET/…``) or header that is nearly right.
     """
-    return _SECRET.sub("ea1_…", printable(text))[:SENTENCE_CHARACTERS_MAX]
+    return _SECRET.sub("…", printable(text))[:SENTENCE_CHARACTERS_MAX]
