@@ -43,6 +43,7 @@ class HandshakeRefusal(Exception):
         reason: one word for the metric ``connections_refused_total``.
         retry_after: seconds, for the header of that name.
         cure: for the person who looks after the agent; the peer is not told.
+        to_head: it answers a HEAD, and so has no body.
     """
 
     status: int
@@ -50,6 +51,7 @@ class HandshakeRefusal(Exception):
     reason: str
     retry_after: int | None = None
     cure: str = ""
+    to_head: bool = False
 
     def __str__(self) -> str:
         return self.sentence
@@ -264,12 +266,15 @@ def _post(request: h11.Request, http: h11.Connection) -> Post:
 def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
     headers = _Headers(request)
     words, one = headers.words, headers.one
+    if request.method not in (b"GET", b"HEAD"):
+        # Also a browser's question before it lets a page of elsewhere POST: nothing allows it.
+        raise HandshakeRefusal(405, what_this_is, "no_upgrade")
     if (
-        request.method != b"GET"
+        (to_head := request.method == b"HEAD")
         or "websocket" not in (word.lower() for word in words(b"upgrade"))
         or "upgrade" not in (word.lower() for word in words(b"connection"))
     ):
-        raise HandshakeRefusal(426, what_this_is, "no_upgrade")
+        raise HandshakeRefusal(426, what_this_is, "no_upgrade", to_head=to_head)
     _check_framing(request, may_have_body=False)
     if one(b"sec-websocket-version") != "13":
         raise HandshakeRefusal(
@@ -310,11 +315,13 @@ def response(refusal: HandshakeRefusal) -> bytes:
     ]
     if refusal.status == HTTPStatus.UPGRADE_REQUIRED:
         lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+    if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append("Allow: GET, POST")
     if refusal.status == HTTPStatus.UNAUTHORIZED:
         lines.append('WWW-Authenticate: Bearer realm="edge-agent"')
     if refusal.retry_after is not None:
         lines.append(f"Retry-After: {refusal.retry_after}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return "\r\n".join([*lines, "", ""]).encode() + (b"" if refusal.to_head else body)
 
 
 async def refuse(stream: trio.abc.Stream, refusal: HandshakeRefusal) -> None:
