@@ -324,11 +324,11 @@ def response(refusal: HandshakeRefusal) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + (b"" if refusal.to_head else body)
 
 
-async def refuse(stream: trio.abc.Stream, refusal: HandshakeRefusal) -> None:
-    """Send ``refusal`` and wait, within bounds, until the peer has seen it."""
+async def refuse(stream: trio.abc.Stream, answer: bytes) -> None:
+    """Send a refusal's whole response and wait, within bounds, until the peer has seen it."""
     with trio.move_on_after(LINGER_S):
         try:
-            await stream.send_all(response(refusal))
+            await stream.send_all(answer)
             await linger(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # It is gone; so is our answer's reader.

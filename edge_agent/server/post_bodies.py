@@ -69,13 +69,16 @@ def messages_of(content_type: str, body: bytes, lines_max: int) -> list[str | by
     return [text_of(line) for line in lines if line.strip()] or [text_of(body)]
 
 
-def structured(event: Mapping[str, str], content_type: str, body: bytes) -> bytes:
-    """A CloudEvent in binary mode, whose attributes are headers and whose data is the body, as the
-    one JSON object that it is in structured mode (CloudEvents' HTTP binding, 3.1).
+def structured(event: Mapping[str, str], content_type: str, body: bytes) -> tuple[str, bytes]:
+    """Type and body. Those of a CloudEvent in binary mode, whose attributes are headers (``event``)
+    and whose data is the body, are those that it has in structured mode, as one JSON object
+    (CloudEvents' HTTP binding, 3.1); all others stay.
 
     Raises:
         ProtocolError: it says that it is JSON, and is not.
     """
+    if not event or content_type in PROFILES:
+        return content_type, body
     told: dict[str, object] = {
         name: value for name, value in event.items() if name not in ("data", "data_base64")
     }
@@ -89,7 +92,7 @@ def structured(event: Mapping[str, str], content_type: str, body: bytes) -> byte
         told["data"] = body.decode(errors="replace")
     else:
         told["data_base64"] = base64.b64encode(body).decode()
-    return msgspec.json.encode(told)
+    return STRUCTURED, msgspec.json.encode(told)
 
 
 def _is_whole(line: bytes) -> bool:

@@ -178,7 +178,7 @@ async def test_a_peer_that_goes_on_talking_gets_its_answer_and_is_left(
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.send_all(b"x" * 1000)
     since = trio.current_time()
-    await refuse(ours, HandshakeRefusal(426, "This.", "x"))
+    await refuse(ours, response(HandshakeRefusal(426, "This.", "x")))
     assert trio.current_time() - since <= 1.0
     assert (await theirs.receive_some(1000)).startswith(b"HTTP/1.1 426")
 
@@ -186,4 +186,4 @@ async def test_a_peer_that_goes_on_talking_gets_its_answer_and_is_left(
 async def test_a_peer_that_is_gone_needs_no_answer() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.aclose()
-    await refuse(ours, HandshakeRefusal(426, "This.", "x"))
+    await refuse(ours, response(HandshakeRefusal(426, "This.", "x")))
