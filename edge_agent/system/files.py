@@ -34,6 +34,8 @@ SECRET = 0o600
 OPEN = 0o666
 #: Mode of what others have to read, whatever the umask of who makes it.
 FOR_ALL = 0o644
+#: Users below are services' own (Debian's policy, 9.2.2).
+_FIRST_PERSON = 1000
 #: Longer is not a secret but the wrong file.
 _SECRET_BYTES_MAX = 4096
 #: Where a process finds what it was started with.
@@ -91,10 +93,10 @@ def why_unreadable(error: OSError, path: Path | str) -> str:
     shut = [one for one in file.parents if not os.access(one, os.X_OK, effective_ids=True)]
     if not shut and (found := file.stat()).st_gid and found.st_mode & stat.S_IRGRP:
         holder = _names_of(found.st_uid, found.st_gid)[1]
-        return (
-            f"{reason} for {who} (root and the group {holder} may: sudo;"
-            f" or for good: usermod -a -G {holder} {who})"
-        )
+        # A person needs it now and then; and that group may read the server's key, too.
+        is_service = os.geteuid() < _FIRST_PERSON
+        helps = f"usermod -a -G {holder} {who}" if is_service else "sudo"
+        return f"{reason} for {who} (root and the group {holder} may: {helps})"
     what, mode = (shut[-1], "g+x") if shut else (file, "g+r")
     return f"{reason} for {who} (chgrp {group} {what}; chmod {mode} {what})"
 

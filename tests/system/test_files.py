@@ -201,11 +201,15 @@ def test_a_file_that_a_group_may_read_is_not_taken_from_it() -> None:
         secret.chmod(0o640)
         with acting_as(UID, UID), pytest.raises(PermissionError) as refused:
             secret.read_text()
+        group = grp.getgrgid(1).gr_name
         with acting_as(UID, UID):
             told = why_unreadable(refused.value, secret)
-        group, user = grp.getgrgid(1).gr_name, pwd.getpwuid(UID).pw_name
-        assert f"root and the group {group} may: sudo" in told and "chgrp" not in told
-        assert f"usermod -a -G {group} {user}" in told
+        user = pwd.getpwuid(UID).pw_name
+        assert told == f"Permission denied for {user} (root and the group {group} may: sudo)"
+        service = pwd.getpwnam("mail")
+        with acting_as(service.pw_uid, service.pw_gid):
+            told = why_unreadable(refused.value, secret)
+        assert told.endswith(f"(root and the group {group} may: usermod -a -G {group} mail)")
 
 
 def test_what_is_not_there_is_told_in_the_systems_words(tmp_path: Path) -> None:
