@@ -30,6 +30,7 @@ from edge_agent.cli.common import (
     config_option,
     local_token,
     port_options,
+    sudo_advice,
 )
 from edge_agent.errors import ProtocolError
 from edge_agent.output.printable import ended, why
@@ -362,7 +363,8 @@ class AgentAddress:
         except (ValueError, KeyError, TypeError, RecursionError):
             told = f"{told or 'no reason given'} (HTTP {status}, and not as an edge_agent answers)"
         if status in (401, 403):
-            told = f"{ended(f'{self.url} refuses: {told}')} Try --token-file, or {TOKEN_VARIABLE}."
+            tries = f"Try {sudo_advice()}--token-file, or {TOKEN_VARIABLE}."
+            told = f"{ended(f'{self.url} refuses: {told}')} {tries}"
         return Failure(told)
 
 

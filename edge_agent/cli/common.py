@@ -129,6 +129,15 @@ def local_token(config: Path | None, url: str) -> Path | None:
     return file if is_ours and os.access(file, os.R_OK) else None
 
 
+def sudo_advice(config: Path = SYSTEM_CONFIG) -> str:
+    """``sudo, `` where root has a token for commands on this machine that we may not read: the
+    first thing to try for whoever was refused for want of one.
+    """
+    file = config.parent / LOCAL_TOKEN
+    is_there, is_ours = (os.access(file, how, effective_ids=True) for how in (os.F_OK, os.R_OK))
+    return "sudo, " if is_there and not is_ours else ""
+
+
 def port_options(
     function: Decorated, *, variable: str, port: str, token: str, scheme: str, flag: str = "--url"
 ) -> Decorated:

@@ -10,6 +10,7 @@ and at most `LINES_PER_MINUTE` in all, whatever a port scan brings.
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 KEPT = 64
 LINES_PER_MINUTE = 10
 SENTENCE_CHARACTERS_MAX = 300
+#: What a token looks like (`edge_agent.security.tokens`, which is above this), or a part of one;
+#: and one that came as a subprotocol, in base64.
+_SECRET = re.compile(r"ea1_[\w-]+|(?<=edge-agent\.token\.)[\w-]+")
 _PAUSE_S = 60.0
 _PAUSE_MAX_S = 3600.0
 
@@ -132,5 +136,7 @@ def tls_trouble(error: BaseException | None) -> tuple[str, str] | None:
 
 
 def _safe(text: str) -> str:
-    """What a peer said reaches a terminal and the journal: no control characters, no line ends."""
-    return printable(text)[:SENTENCE_CHARACTERS_MAX]
+    """What a peer said reaches a terminal and the journal: no control characters, no line ends, and
+    no token, which may stand in a URL (``//token/SECRET/…``) or header that is nearly right.
+    """
+    return _SECRET.sub("…", printable(text))[:SENTENCE_CHARACTERS_MAX]

@@ -24,8 +24,18 @@ from edge_agent.server.admission import Peer, admit
 from edge_agent.server.agent_session import serve_forward
 from edge_agent.server.closing import End
 from edge_agent.server.context import Parts, Visitor
-from edge_agent.server.handshake import HandshakeRefusal, Head, Post, Upgrade, read_head, refuse
+from edge_agent.server.handshake import (
+    HandshakeRefusal,
+    Head,
+    Post,
+    Upgrade,
+    read_head,
+    refuse,
+    response,
+)
 from edge_agent.server.plain_session import serve_plain
+from edge_agent.server.post_answers import refused
+from edge_agent.server.post_answers import response as answer
 from edge_agent.server.posts import Posts
 from edge_agent.server.query_session import serve_query, serve_subscription
 from edge_agent.server.sensor_session import serve_session
@@ -154,7 +164,9 @@ class Connection:
             return False
         if refusal is not None:
             self._refused(refusal.reason, f"{refusal.sentence} {refusal.cure}".strip())
-            await refuse(self._stream, refusal)
+            is_post = isinstance(self._head, Post)
+            told = answer(refused(refusal), is_last=True) if is_post else response(refusal)
+            await refuse(self._stream, told)
             return False
         return True
 
@@ -167,7 +179,8 @@ class Connection:
         self._refused(reason, sentence)
         if reason == "no_tls" and isinstance(self._stream, trio.SSLStream):
             # It speaks HTTP, and so understands why not.
-            await refuse(self._stream.transport_stream, HandshakeRefusal(400, sentence, reason))
+            told = response(HandshakeRefusal(400, sentence, reason))
+            await refuse(self._stream.transport_stream, told)
 
     async def _judge(self, head: Head) -> Visitor:
         visitor = await self._known(head)
@@ -225,6 +238,10 @@ class Connection:
             raise HandshakeRefusal(
                 HTTP_STATUS.get(error.code, 400), error.message, error.code
             ) from None
+        if isinstance(head, Post) and target.kind != "ingest":
+            # Else a scope of that path would let its records into a stream of its name.
+            sentence = f"POST is for /ingest/STREAM; /{target.kind} is a WebSocket."
+            raise HandshakeRefusal(404, sentence, "unknown_path")
         if target.kind == "ingest":
             grant.require_write(target.name)
         elif target.kind == "forward":

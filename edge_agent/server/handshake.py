@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from urllib.parse import unquote
 
 import h11
 import trio
@@ -26,6 +28,7 @@ from edge_agent.security.tokens import TOKEN_PATH
 HEAD_BYTES_MAX = 16 * 1024
 _TLS_HANDSHAKE = 0x16
 _READ_BYTES = 4096
+_EVENT = b"ce-"
 #: A UUID has 36, a key of our own sink some 60.
 KEY_CHARACTERS_MAX = 255
 
@@ -40,6 +43,7 @@ class HandshakeRefusal(Exception):
         reason: one word for the metric ``connections_refused_total``.
         retry_after: seconds, for the header of that name.
         cure: for the person who looks after the agent; the peer is not told.
+        to_head: it answers a HEAD, and so has no body.
     """
 
     status: int
@@ -47,6 +51,7 @@ class HandshakeRefusal(Exception):
     reason: str
     retry_after: int | None = None
     cure: str = ""
+    to_head: bool = False
 
     def __str__(self) -> str:
         return self.sentence
@@ -76,13 +81,14 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post(Head):
-    """A POST, of which the body has not been read.
+    """A POST to any path, of which the body has not been read.
 
     Attributes:
         http: has read the head, and reads on.
         content_type, coding: in small letters, without parameters; "" where absent.
         length: of the body, None where it is not said; ``is_chunked``: its end will be said.
         key: ``Idempotency-Key``, "" where absent.
+        event: attributes of a CloudEvent in binary mode, whose data the body is; else empty.
     """
 
     http: h11.Connection = field(repr=False)
@@ -91,6 +97,7 @@ class Post(Head):
     length: int | None
     is_chunked: bool
     key: str
+    event: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +133,7 @@ async def read_head(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade | 
     """
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
     request = await _request(stream, http)
-    if request.method == b"POST" and _target(request)[0].startswith("/ingest/"):
+    if request.method == b"POST":
         return _post(request, http)
     return _upgrade(request, http.trailing_data[0], what_this_is)
 
@@ -206,6 +213,13 @@ class _Headers:
             raise HandshakeRefusal(400, f"The header {name.decode()} came twice.", "bad_request")
         return values[0] if values else None
 
+    def event(self) -> dict[str, str]:
+        """The attributes of a CloudEvent in binary mode, by name."""
+        if b"ce-specversion" not in self._all:
+            return {}
+        found = {name.decode(): self.one(name) for name in self._all if name.startswith(_EVENT)}
+        return {name[len(_EVENT) :]: unquote(value or "") for name, value in found.items()}
+
 
 def _target(request: h11.Request) -> tuple[str, str | None]:
     """The target, and the secret that stood before it, if one did."""
@@ -245,18 +259,22 @@ def _post(request: h11.Request, http: h11.Connection) -> Post:
         length=int(length) if length and length.isdigit() else None,
         is_chunked="chunked" in (word.lower() for word in headers.words(b"transfer-encoding")),
         key=key,
+        event=headers.event(),
     )
 
 
 def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
     headers = _Headers(request)
     words, one = headers.words, headers.one
+    if request.method not in (b"GET", b"HEAD"):
+        # Also a browser's question before it lets a page of elsewhere POST: nothing allows it.
+        raise HandshakeRefusal(405, what_this_is, "no_upgrade")
     if (
-        request.method != b"GET"
+        (to_head := request.method == b"HEAD")
         or "websocket" not in (word.lower() for word in words(b"upgrade"))
         or "upgrade" not in (word.lower() for word in words(b"connection"))
     ):
-        raise HandshakeRefusal(426, what_this_is, "no_upgrade")
+        raise HandshakeRefusal(426, what_this_is, "no_upgrade", to_head=to_head)
     _check_framing(request, may_have_body=False)
     if one(b"sec-websocket-version") != "13":
         raise HandshakeRefusal(
@@ -297,18 +315,20 @@ def response(refusal: HandshakeRefusal) -> bytes:
     ]
     if refusal.status == HTTPStatus.UPGRADE_REQUIRED:
         lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+    if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append("Allow: GET, POST")
     if refusal.status == HTTPStatus.UNAUTHORIZED:
         lines.append('WWW-Authenticate: Bearer realm="edge-agent"')
     if refusal.retry_after is not None:
         lines.append(f"Retry-After: {refusal.retry_after}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return "\r\n".join([*lines, "", ""]).encode() + (b"" if refusal.to_head else body)
 
 
-async def refuse(stream: trio.abc.Stream, refusal: HandshakeRefusal) -> None:
-    """Send ``refusal`` and wait, within bounds, until the peer has seen it."""
+async def refuse(stream: trio.abc.Stream, answer: bytes) -> None:
+    """Send a refusal's whole response and wait, within bounds, until the peer has seen it."""
     with trio.move_on_after(LINGER_S):
         try:
-            await stream.send_all(response(refusal))
+            await stream.send_all(answer)
             await linger(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # It is gone; so is our answer's reader.

@@ -9,6 +9,7 @@ from math import ceil
 import msgspec
 
 from edge_agent import __version__
+from edge_agent.server.handshake import HandshakeRefusal
 
 
 @dataclass(slots=True)
@@ -18,6 +19,16 @@ class PostAnswer:
     status: int
     body: dict[str, object]
     retry_after: float | None = None
+
+
+def error(status: int, code: str, message: str, retry_after: float | None = None) -> PostAnswer:
+    """A no, with a word for programs and a sentence for people."""
+    return PostAnswer(status, {"error": {"code": code, "message": message}}, retry_after)
+
+
+def refused(refusal: HandshakeRefusal) -> PostAnswer:
+    """The answer to one that is not let in, whether it is the first of its connection or not."""
+    return error(refusal.status, refusal.reason, refusal.sentence, refusal.retry_after)
 
 
 def response(told: PostAnswer, *, is_last: bool) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from codecs import BOM_UTF8
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Final
 
@@ -13,10 +16,12 @@ from edge_agent.wire import TooBigMessage, text_of
 
 MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 _LINES: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+#: A CloudEvent as one JSON object.
+STRUCTURED: Final = "application/cloudevents+json"
 #: Types that say what the fields mean; rules have the same by these names.
 PROFILES: Final[dict[str, Profile]] = {
     "application/senml+json": "senml",
-    "application/cloudevents+json": "cloudevents",
+    STRUCTURED: "cloudevents",
     "application/cloudevents-batch+json": "cloudevents",
 }
 
@@ -42,6 +47,8 @@ def messages_of(content_type: str, body: bytes, lines_max: int) -> list[str | by
     """
     if content_type in MSGPACK:
         return [body]
+    # Windows' shells write one, and JSON allows to pass over it (RFC 8259, 8.1).
+    body = body.removeprefix(BOM_UTF8)
     try:
         text = body.decode() if body.isascii() else text_of(body)
     except UnicodeDecodeError as error:
@@ -60,6 +67,32 @@ def messages_of(content_type: str, body: bytes, lines_max: int) -> list[str | by
     del text
     lines = (line.removesuffix(b"\n") for line in BytesIO(body))
     return [text_of(line) for line in lines if line.strip()] or [text_of(body)]
+
+
+def structured(event: Mapping[str, str], content_type: str, body: bytes) -> tuple[str, bytes]:
+    """Type and body. Those of a CloudEvent in binary mode, whose attributes are headers (``event``)
+    and whose data is the body, are those that it has in structured mode, as one JSON object
+    (CloudEvents' HTTP binding, 3.1); all others stay.
+
+    Raises:
+        ProtocolError: it says that it is JSON, and is not.
+    """
+    if not event or content_type in PROFILES:
+        return content_type, body
+    told: dict[str, object] = {
+        name: value for name, value in event.items() if name not in ("data", "data_base64")
+    }
+    if content_type in ("", "application/json") or content_type.endswith("+json"):
+        body = body.removeprefix(BOM_UTF8)
+        if body and not _is_whole(body):
+            raise ProtocolError("undecodable", "the event's data is not JSON, as Content-Type says")
+        if body:
+            told["data"] = msgspec.Raw(body)
+    elif content_type.startswith("text/"):
+        told["data"] = body.decode(errors="replace")
+    else:
+        told["data_base64"] = base64.b64encode(body).decode()
+    return STRUCTURED, msgspec.json.encode(told)
 
 
 def _is_whole(line: bytes) -> bool:

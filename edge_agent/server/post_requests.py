@@ -136,7 +136,7 @@ class PostRequests:
         body = await self._body(post)
         self._rest = post.http.trailing_data[0]
         is_last = post.http.their_state is h11.MUST_CLOSE
-        if not (is_last or post.key or post.is_chunked):
+        if not (is_last or post.key or post.is_chunked or post.event):
             self._remember(data, len(body), post, visitor)
         return PostRequest(post, visitor, body, is_last)
 

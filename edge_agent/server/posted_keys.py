@@ -1,6 +1,9 @@
 """Idempotency keys of ``POST /ingest/STREAM``: what was stored under one is stored no second time.
 
-A key is remembered in the store as a source, ``$post/`` and a hash of who sent it and the key. Its
+A key is remembered in the store as a source, ``$post/`` and a hash of who sent it and one of the
+stream and the key: a board that numbers its requests means its own stream's by "7", and two boards
+may have one token, or none. The body is no part of it, as one that has its times relative to now is
+another one when it is sent again. Its
 "next number" says how many records were stored, and it is written by the very commit that stores
 them: after any power cut there are both or neither. The oldest are forgotten, by an order in the
 entry that brings a new one, beyond `KEYS_MAX` in all or `_SHARES` of that for one identity, so that
@@ -69,22 +72,24 @@ class PostedKeys:
         self._held: dict[str, trio.Event] = {}
 
     @asynccontextmanager
-    async def held(self, identity: str, key: str) -> AsyncIterator[HeldKey]:
+    async def held(self, identity: str, stream: str, key: str) -> AsyncIterator[HeldKey]:
         """The key, by nobody else for the block.
 
         Raises:
             StoreError: the store cannot be asked.
         """
-        source = source_of(identity, key)
+        source = source_of(identity, key, stream)
         while (holder := self._held.get(source)) is not None:
             # Its holder waits for a commit, which has a deadline of its own.
             await holder.wait()
         done = self._held[source] = trio.Event()
         try:
             known = await self._load()
-            if source in known:
-                yield HeldKey(source, max(await self._log.next_of(source) - 2, 0))
-                return
+            # The second is what versions before this one wrote.
+            for name in (source, source_of(identity, key)):
+                if name in known:
+                    yield HeldKey(source, max(await self._log.next_of(name) - 2, 0))
+                    return
             held = HeldKey(source, None, tuple(map(_forget, self._too_many(known, source))))
             yield held
             if held.is_kept:
@@ -118,10 +123,11 @@ class PostedKeys:
         return [name for name, one in known.items() if one == giver and name not in in_use][:1]
 
 
-def source_of(identity: str, key: str) -> str:
+def source_of(identity: str, key: str, stream: str = "") -> str:
     """The name of a key in the store; the identity's hash comes first, so that whose it is can be
-    told.
+    told. No stream's name has a line's end in it.
     """
+    key = f"{stream}\n{key}" if stream else key
     who = hashlib.sha256(identity.encode()).hexdigest()[:_WHO_CHARACTERS]
     return f"{POSTED_PREFIX}{who}/{hashlib.sha256(key.encode()).hexdigest()[:_KEY_CHARACTERS]}"
 

@@ -2,8 +2,9 @@
 
 The body is one message of plain mode (`edge_agent.wire`): a record or an array of them, JSON or
 msgpack, or one to a line (NDJSON); SenML (RFC 8428) and CloudEvents 1.0, structured or in a batch,
-are known by their types and become what the profiles of these names make of them. It has at most
-``limits.message_bytes``. It is stored in one entry, and the answer leaves after the commit:
+are known by their types, and an event in binary mode by its headers; they become what the profiles
+of these names make of them. It has at most ``limits.message_bytes``. It is stored in one entry, and
+the answer leaves after the commit:
 
 ====== ================================================================================
 200    ``{"stored": n, "refused": [{"code": …, "message": …}, …]}``: n records are durable, and
@@ -39,8 +40,8 @@ from edge_agent.server.closing import not_now, quarantined
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.handshake import HandshakeRefusal, Post
 from edge_agent.server.plain_session import plain_source
-from edge_agent.server.post_answers import PostAnswer, response
-from edge_agent.server.post_bodies import PROFILES, messages_of
+from edge_agent.server.post_answers import PostAnswer, error, refused, response
+from edge_agent.server.post_bodies import PROFILES, messages_of, structured
 from edge_agent.server.post_requests import Judge, PostRequest, PostRequests
 from edge_agent.server.posted_keys import HeldKey
 from edge_agent.server.quick_posts import QuickPosts
@@ -104,7 +105,7 @@ class Posts:
                 return
             except HandshakeRefusal as refusal:
                 # What of the body is still on its way is not read.
-                await self._send(_refused(refusal), is_last=True)
+                await self._send(refused(refusal), is_last=True)
                 return
             if request is not None:
                 if not await self._answer(request):
@@ -159,38 +160,40 @@ class Posts:
         wait = parts.rates.wait(name, trio.current_time())
         if wait > 0:
             text = f"more than limits.records_per_second = {parts.limits.records_per_second:g}"
-            return _error(429, "too_fast", text, wait)
+            return error(429, "too_fast", text, wait)
         visitor.source = visitor.source or plain_source(name)
         key = request.post.key
         try:
             if not key:
                 return await self._store(request, None)
-            async with parts.posted.held(visitor.grant.identity, key) as held:
+            stream = visitor.target.name
+            async with parts.posted.held(visitor.grant.identity, stream, key) as held:
                 if held.stored is not None:
                     return PostAnswer(200, {"stored": held.stored, "refused": [], "repeated": True})
                 told = await self._store(request, held)
                 held.is_kept = True
                 return told
-        except ProtocolError as error:
-            return _error(400, error.code, error.message)
-        except (StoreError, Closed) as error:
-            return self._not_now(error)
+        except ProtocolError as unread:
+            return error(400, unread.code, unread.message)
+        except (StoreError, Closed) as trouble:
+            return self._not_now(trouble)
 
-    def _not_now(self, error: StoreError | Closed) -> PostAnswer:
+    def _not_now(self, trouble: StoreError | Closed) -> PostAnswer:
         # What reading a key raises is told alike.
-        reason = not_now(error, self._parts.random)  # type: ignore[arg-type] # see above
-        return _error(503, reason.code, reason.message, reason.retry_after)
+        reason = not_now(trouble, self._parts.random)  # type: ignore[arg-type] # see above
+        return error(503, reason.code, reason.message, reason.retry_after)
 
     async def _store(self, request: PostRequest, key: HeldKey | None) -> PostAnswer:
-        parts, visitor, body = self._parts, request.visitor, request.body
+        parts, visitor, post = self._parts, request.visitor, request.post
         arrival = arrival_of(parts, visitor, visitor.source)
-        messages = messages_of(request.post.content_type, body, parts.limits.batch_records)
+        kind, body = structured(post.event, post.content_type, request.body)
+        messages = messages_of(kind, body, parts.limits.batch_records)
         turns: Iterator[Received] = read_in_turns(
             messages, 0, arrival, self._limits, past_failures=len(messages) > 1
         )
         if arrival.turn_of is not None:
             turns = in_short_turns(turns, arrival.turn_of)
-        profile = self._profile(request.post.content_type)
+        profile = self._profile(kind)
         runs: list[Run] = []
         refused: list[Quarantined] = []
         records = 0
@@ -262,11 +265,3 @@ def _unread(received: Received, visitor: Visitor, wall_ns: int) -> Quarantined:
     body = unread.encode() if isinstance(unread, str) else unread
     reject = Reject(0, failure.code, failure.message, body[:REJECT_BYTES_MAX], visitor.target.name)
     return quarantined(reject, visitor.source, wall_ns)
-
-
-def _error(status: int, code: str, message: str, retry_after: float | None = None) -> PostAnswer:
-    return PostAnswer(status, {"error": {"code": code, "message": message}}, retry_after)
-
-
-def _refused(refusal: HandshakeRefusal) -> PostAnswer:
-    return _error(refusal.status, refusal.reason, refusal.sentence, refusal.retry_after)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 SECRET = 0o600
 #: Mode of what anybody may read, less the umask.
 OPEN = 0o666
+#: Mode of what others have to read, whatever the umask of who makes it.
+FOR_ALL = 0o644
+#: Users below are services' own (Debian's policy, 9.2.2).
+_FIRST_PERSON = 1000
 #: Longer is not a secret but the wrong file.
 _SECRET_BYTES_MAX = 4096
 #: Where a process finds what it was started with.
@@ -78,7 +82,8 @@ def acting_as_owner(folder: Path) -> Iterator[None]:
 
 def why_unreadable(error: OSError, path: Path | str) -> str:
     """Why a file that the agent reads cannot be read; where its user may not, the command that
-    lets it: most such files were made by root, for itself alone.
+    lets it: most such files were made by root, for itself alone. One that a group may read, as the
+    tokens, is the agent's, and stays in that group: another one would take it from the agent.
     """
     reason = error.strerror or str(error)
     if error.errno != errno.EACCES:
@@ -86,6 +91,12 @@ def why_unreadable(error: OSError, path: Path | str) -> str:
     who, group = _names_of(os.geteuid(), os.getegid())
     file = Path(path).absolute()
     shut = [one for one in file.parents if not os.access(one, os.X_OK, effective_ids=True)]
+    if not shut and (found := file.stat()).st_gid and found.st_mode & stat.S_IRGRP:
+        holder = _names_of(found.st_uid, found.st_gid)[1]
+        # A person needs it now and then; and that group may read the server's key, too.
+        is_service = os.geteuid() < _FIRST_PERSON
+        helps = f"usermod -a -G {holder} {who}" if is_service else "sudo"
+        return f"{reason} for {who} (root and the group {holder} may: {helps})"
     what, mode = (shut[-1], "g+x") if shut else (file, "g+r")
     return f"{reason} for {who} (chgrp {group} {what}; chmod {mode} {what})"
 

@@ -178,13 +178,13 @@ refused(
     upgrade("/ingest/abuse").replace("Upgrade: websocket", "Upgrade: h2c"),
     426,
 )
-refused("HTTP/2", "the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 426)
+refused("HTTP/2", "the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 405)
 refused("HTTP/0.9", "GET / and nothing else", "GET /\r\n\r\n", 400)
 refused(
     "a tunnel",
     "CONNECT evil.example:443",
     "CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\n\r\n",
-    426,
+    405,
 )
 refused(
     "TLS where there is none",

@@ -25,9 +25,12 @@ from edge_agent.cli.common import (
     holds_store,
     local_token,
     set_up_logging,
+    sudo_advice,
 )
 from edge_agent.cli.doctor.store import look_at_store, store_findings
 from edge_agent.errors import ConfigError, StoreLocked
+from edge_agent.system.files import acting_as
+from tests.other_user import UID, open_folder
 
 
 def commands(
@@ -200,3 +203,18 @@ def test_the_token_of_this_machine_is_for_its_agent_over_tls_alone(
         assert (found is None) == (os.getuid() != 0)
     monkeypatch.setenv(TOKEN_VARIABLE, "another")
     assert local_token(config, "https://a:1") is None
+
+
+@pytest.mark.needs("root")
+def test_who_may_not_read_roots_token_is_told_to_try_sudo() -> None:
+    with open_folder() as top:
+        config = top / "edge-agent.toml"
+        (top / LOCAL_TOKEN).write_text("secret")
+        (top / LOCAL_TOKEN).chmod(0o600)
+        assert sudo_advice(config) == ""
+        with acting_as(UID, UID):
+            assert sudo_advice(config) == "sudo, "
+            assert sudo_advice(top / "none" / "edge-agent.toml") == ""
+        top.chmod(0o700)
+        with acting_as(UID, UID):
+            assert sudo_advice(config) == ""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from base64 import urlsafe_b64encode
+from pathlib import Path
 
 import pytest
 
 from edge_agent.net.refused_peers import KEPT, LINES_PER_MINUTE, RefusedPeers
+from edge_agent.security.tokens import add_token
+from edge_agent.wire.subprotocol import TOKEN_PREFIX
 
 
 class Clocks:
@@ -28,6 +32,21 @@ def clocks() -> Clocks:
 @pytest.fixture
 def refused(clocks: Clocks) -> RefusedPeers:
     return RefusedPeers(clocks.wall_ns, clocks.now)
+
+
+def test_a_token_in_a_url_that_is_nearly_right_is_neither_kept_nor_written(
+    refused: RefusedPeers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = add_token(tmp_path / "tokens", "oven", write=["**"], in_url=True)
+    refused.note("listen.address", "192.0.2.7", "unknown_path", f"'//token/{secret}/x': no path.")
+    refused.note("listen.address", "192.0.2.7", "bad_stream", f"'/{secret[:20]}': cut short.")
+    as_browsers_do = f"{TOKEN_PREFIX}{urlsafe_b64encode(secret.encode()).decode().rstrip('=')}"
+    line = f"illegal header line: 'Sec-WebSocket-Protocol : {as_browsers_do}'"
+    refused.note("listen.address", "192.0.2.7", "bad_request", line)
+    told = [one.sentence for one in refused.listing()] + caplog.messages
+    assert refused.listing()[0].sentence == line.replace(as_browsers_do, TOKEN_PREFIX + "…")
+    assert len(told) == 6 and not [one for one in told if secret[4:10] in one]
+    assert refused.listing()[2].sentence == "'//token/…/x': no path."
 
 
 def test_one_entry_for_each_address_and_reason_with_its_count(

@@ -81,18 +81,24 @@ async def test_foreign_origins_and_hosts_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_head",
+    "request_head, status, header",
     [
-        "GET / HTTP/1.1\nHost: localhost\n\n",
-        "GET /ingest/a HTTP/1.0\n\n",
-        "PUT /ingest/a HTTP/1.1\nHost: localhost\nContent-Length: 100000\n\n" + "x" * 100_000,
+        ("GET / HTTP/1.1\nHost: localhost\n\n", "426 Upgrade Required", "Upgrade: websocket"),
+        ("GET /ingest/a HTTP/1.0\n\n", "426 Upgrade Required", "Upgrade: websocket"),
+        (
+            "PUT /ingest/a HTTP/1.1\nHost: localhost\nContent-Length: 100000\n\n" + "x" * 100_000,
+            "405 Method Not Allowed",
+            "Allow: GET, POST",
+        ),
     ],
 )
-async def test_plain_http_is_told_what_this_port_is(tmp_path: Path, request_head: str) -> None:
+async def test_plain_http_is_told_what_this_port_is(
+    tmp_path: Path, request_head: str, status: str, header: str
+) -> None:
     async with neighbours(tmp_path) as (port, other):
         answer = await http(port, request_head)
-        assert answer.startswith("HTTP/1.1 426 Upgrade Required\r\n")
-        assert "Upgrade: websocket\r\n" in answer
+        assert answer.startswith(f"HTTP/1.1 {status}\r\n")
+        assert f"{header}\r\n" in answer
         body = answer.partition("\r\n\r\n")[2]
         assert body.count("\n") == 1
         assert "http://127.0.0.1:8766" in body

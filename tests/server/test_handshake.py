@@ -93,8 +93,9 @@ async def test_the_head_for_the_library_has_nothing_of_the_peers_but_the_key() -
 @pytest.mark.parametrize(
     "old, new, status, word",
     [
-        (b"GET", b"PUT", 426, "This is a port."),
-        (b"GET /ingest/a", b"POST /x", 426, "This is a port."),
+        (b"GET", b"PUT", 405, "This is a port."),
+        (b"GET /ingest/a", b"OPTIONS *", 405, "This is a port."),
+        (b"GET /ingest/a", b"HEAD /ingest/a", 426, "This is a port."),
         (b"Upgrade: WebSocket\r\n", b"", 426, "This is a port."),
         (b"keep-alive, Upgrade", b"keep-alive", 426, "This is a port."),
         (b"Version: 13", b"Version: 8", 426, "version 13"),
@@ -123,6 +124,7 @@ async def test_other_requests_are_refused_with_a_sentence(
         await read(HEAD.replace(old, new))
     assert caught.value.status == status
     assert word in caught.value.sentence
+    assert caught.value.to_head is new.startswith(b"HEAD")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, len(HEAD) - 1])
@@ -163,6 +165,9 @@ def test_responses_say_what_their_status_asks_for() -> None:
     assert upgrade.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
     assert b"\r\nUpgrade: websocket\r\n" in upgrade
     assert upgrade.endswith(b"\r\n\r\nThis.\n")
+    bodiless = response(HandshakeRefusal(426, "This.", "x", to_head=True))
+    assert bodiless.endswith(b"\r\n\r\n") and upgrade.startswith(bodiless)
+    assert b"\r\nAllow: GET, POST\r\n" in response(HandshakeRefusal(405, "This.", "x"))
     assert b"\r\nWWW-Authenticate: Bearer" in response(HandshakeRefusal(401, "Who?", "x"))
     assert b"\r\nRetry-After: 7\r\n" in response(HandshakeRefusal(503, "Later.", "x", 7))
 
@@ -173,7 +178,7 @@ async def test_a_peer_that_goes_on_talking_gets_its_answer_and_is_left(
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.send_all(b"x" * 1000)
     since = trio.current_time()
-    await refuse(ours, HandshakeRefusal(426, "This.", "x"))
+    await refuse(ours, response(HandshakeRefusal(426, "This.", "x")))
     assert trio.current_time() - since <= 1.0
     assert (await theirs.receive_some(1000)).startswith(b"HTTP/1.1 426")
 
@@ -181,4 +186,4 @@ async def test_a_peer_that_goes_on_talking_gets_its_answer_and_is_left(
 async def test_a_peer_that_is_gone_needs_no_answer() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.aclose()
-    await refuse(ours, HandshakeRefusal(426, "This.", "x"))
+    await refuse(ours, response(HandshakeRefusal(426, "This.", "x")))

@@ -18,6 +18,8 @@ JSON, LINES, MSGPACK = "application/json", "application/x-ndjson", "application/
         (LINES, b'{"t": 1}\n', ['{"t": 1}\n']),
         (MSGPACK, b"\x81\xa1t\n", [b"\x81\xa1t\n"]),
         ("", b"", [""]),
+        (JSON, b'\xef\xbb\xbf{"t": 1}', ['{"t": 1}']),
+        ("", b'\xef\xbb\xbf{"t": 1}\n{"t": 2}', ['{"t": 1}', '{"t": 2}']),
     ],
 )
 def test_a_body_is_one_message_or_one_to_a_line(

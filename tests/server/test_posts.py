@@ -256,6 +256,25 @@ async def test_tokens_are_asked_of_every_request(tmp_path: Path) -> None:
                 assert await sender.stream.receive_some(100) == b""
 
 
+@pytest.mark.parametrize("path", ["/subscribe/secret", "/subscribe/**", "/query", "/forward", "/x"])
+async def test_a_post_to_any_other_path_stores_nothing_whatever_else_the_token_may(
+    tmp_path: Path, path: str
+) -> None:
+    tokens = tmp_path / "tokens"
+    secret = add_token(tokens, "me", write=["a/b"], read=["**"], forward=True, admin=True)
+    known = {"Authorization": f"Bearer {secret}"}
+    async with serving(tmp_path, tokens=tokens) as port:
+        async with poster(port) as sender:
+            assert (await sender.post('{"t": 1}', headers=known))[0] == 200
+            # Behind a request that was let in, as the first of a connection.
+            behind = await sender.post('{"t": 2}', path, headers=known)
+            assert (behind[0], behind[1]["error"]["code"]) == (404, "unknown_path")
+        async with poster(port) as sender:
+            assert await sender.post('{"t": 3}', path, headers=known) == behind
+            assert sender.headers["connection"] == "close"
+        assert [(one.stream, one.fields) for one in await port.records()] == [("a/b", {"t": 1})]
+
+
 async def test_a_page_of_another_site_cannot_post(tmp_path: Path) -> None:
     async with serving(tmp_path) as port, poster(port) as sender:
         evil = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
@@ -296,6 +315,48 @@ async def test_senml_and_cloudevents_are_known_by_their_types(tmp_path: Path) ->
         unfit = {"Content-Type": "application/senml+json"}
         status, told = await sender.post('[{"v": 1}]', headers=unfit)
         assert (status, told["refused"][0]["code"]) == (422, "bad_senml")
+
+
+EVENT = {
+    "ce-specversion": "1.0", "ce-id": "7", "ce-source": "/s", "ce-type": "caf%C3%A9",
+    "ce-time": "2026-06-01T10:00:00Z",
+}  # fmt: skip
+SAID = {"ce_id": "7", "ce_source": "/s", "ce_type": "café"}
+
+
+@pytest.mark.parametrize(
+    "kind, body, fields",
+    [
+        ("application/json; charset=utf-8", '{"t": 4}', {"t": 4}),
+        ("application/vnd.x+json", "[1]", {"data": [1]}),
+        ("text/plain", "hi", {"data": "hi"}),
+        ("application/octet-stream", b"\xff", {"data": b"\xff"}),
+        ("application/json", "", {}),
+    ],
+)
+async def test_an_event_in_binary_mode_has_its_attributes_as_headers(
+    tmp_path: Path, kind: str, body: str | bytes, fields: dict[str, Any]
+) -> None:
+    async with serving(tmp_path) as port, poster(port) as sender:
+        for _ in range(2):
+            answer = await sender.post(body, headers={**EVENT, "Content-Type": kind})
+            assert answer == (200, {"stored": 1, "refused": []})
+        for found in await port.records():
+            assert found.fields == fields | SAID
+            assert found.time_ns == 1_780_308_000_000_000_000
+        status, told = await sender.post("{", headers={**EVENT, "Content-Type": "application/json"})
+        assert status == 400 and "not JSON" in told["error"]["message"]
+
+
+async def test_the_same_key_for_another_stream_is_another_key(tmp_path: Path) -> None:
+    key = {**JSON, "Idempotency-Key": "1"}
+    async with serving(tmp_path) as port, poster(port) as sender:
+        for board in ("a/b", "a/c"):
+            answer = await sender.post('{"t": 1}', f"/ingest/{board}", headers=key)
+            assert answer == (200, {"stored": 1, "refused": []})
+            # Its times are relative to now, so that it is another body.
+            assert (await sender.post('{"t":  1}', f"/ingest/{board}", headers=key))[1]["repeated"]
+        assert [one.stream for one in await port.records()] == ["a/b", "a/c"]
 
 
 async def test_rules_are_applied(tmp_path: Path) -> None:

@@ -193,6 +193,25 @@ def test_whoever_may_not_read_a_file_is_told_the_commands_that_help(shut: str) -
             assert secret.read_text() == "secret"
 
 
+@pytest.mark.needs("root")
+def test_a_file_that_a_group_may_read_is_not_taken_from_it() -> None:
+    with open_folder() as top:
+        (secret := top / "tokens").write_text("secret")
+        os.chown(secret, 0, 1)
+        secret.chmod(0o640)
+        with acting_as(UID, UID), pytest.raises(PermissionError) as refused:
+            secret.read_text()
+        group = grp.getgrgid(1).gr_name
+        with acting_as(UID, UID):
+            told = why_unreadable(refused.value, secret)
+        user = pwd.getpwuid(UID).pw_name
+        assert told == f"Permission denied for {user} (root and the group {group} may: sudo)"
+        service = pwd.getpwnam("mail")
+        with acting_as(service.pw_uid, service.pw_gid):
+            told = why_unreadable(refused.value, secret)
+        assert told.endswith(f"(root and the group {group} may: usermod -a -G {group} mail)")
+
+
 def test_what_is_not_there_is_told_in_the_systems_words(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         (tmp_path / "none").read_text()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from edge_agent.cli.common import Failure, certificate_advice, is_service
+from edge_agent.cli.common import Failure, certificate_advice, is_service, sudo_advice
 from edge_agent.client import Trouble
 from edge_agent.output.printable import printable
 
@@ -38,7 +38,7 @@ def buffer_option(function: Decorated) -> Decorated:
 def hint(trouble: Trouble) -> str:
     """What to do about ``trouble``, behind its message; "" where that says enough."""
     if trouble.status in (401, 403):
-        return " (--token-file names a file with a token's secret)"
+        return f" (try {sudo_advice()}--token-file FILE, with a token's secret in it)"
     if "CERTIFICATE_VERIFY_FAILED" in trouble.message:
         return f" ({certificate_advice(trouble.message)})"
     if "refused" in trouble.message.lower() and not trouble.status and not trouble.code:

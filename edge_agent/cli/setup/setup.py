@@ -35,7 +35,7 @@ from edge_agent.net.access import is_loopback
 from edge_agent.security.audit import audited
 from edge_agent.security.tls import CaFiles, holds_authority, make_ca, renew
 from edge_agent.security.tokens import add_token, list_tokens, rotate_token
-from edge_agent.system.files import OPEN, replace_file
+from edge_agent.system.files import FOR_ALL, replace_file
 
 UNIT, TIMER = "edge-agent.service", "edge-agent-renew.timer"
 _SYSTEMD, _AVAHI = Path("/run/systemd/system"), Path("/etc/avahi/services")
@@ -187,7 +187,8 @@ def _write(config: Path, old: str, new: str, reader: pwd.struct_passwd | None) -
     """Put the new configuration in place, unless an agent could not start with it."""
     config.parent.mkdir(parents=True, exist_ok=True)
     trial = config.with_name(f".{config.name}.setup")
-    replace_file(trial, new.encode(), OPEN)
+    # The agent's user reads it, also where root's umask is 077.
+    replace_file(trial, new.encode(), FOR_ALL)
     try:
         refused, _ = look_at_start(trial, None, reader)
     finally:
@@ -198,7 +199,7 @@ def _write(config: Path, old: str, new: str, reader: pwd.struct_passwd | None) -
         told = "\n".join(refused).replace(str(trial), str(config))
         raise Failure(f"{config} was not changed: an agent could not start:\n{told}", 78)
     if new != old:
-        replace_file(config, new.encode(), OPEN)
+        replace_file(config, new.encode(), FOR_ALL)
 
 
 def _announce(settings: Config, plan: SetupPlan) -> None:
@@ -207,7 +208,7 @@ def _announce(settings: Config, plan: SetupPlan) -> None:
         return
     _, sensors = parse_address(settings.listen.address)
     people = parse_address(settings.http.address)[1] if plan.people else None
-    replace_file(_AVAHI / "edge-agent.service", avahi_service(sensors, people).encode(), OPEN)
+    replace_file(_AVAHI / "edge-agent.service", avahi_service(sensors, people).encode(), FOR_ALL)
 
 
 def _restart(config: Path) -> None:

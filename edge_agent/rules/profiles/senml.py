@@ -21,6 +21,8 @@ from edge_agent.rules.profiles.words import part_of_stream
 from edge_agent.rules.steps import Fields, Outcome, Spot, Unfit
 
 CODE = "bad_senml"
+#: A pack of a later one must not be used (RFC 8428, 4.4).
+VERSION = 10
 #: A smaller number of seconds is relative to now.
 RELATIVE_BELOW_S = 2**28
 _VALUES = ("v", "vs", "vb", "vd", "s")
@@ -36,11 +38,14 @@ class Senml:
         """One SenML record, resolved; what is none stays as it is.
 
         Raises:
-            Unfit: it has no name, or its values are none.
+            Unfit: it has no name or not one value, or asks for what is not understood.
         """
         own = {name: fields[name] for name in fields if name in _KNOWN}
         if not own:
             return fields
+        unknown = next((name for name in fields if name.endswith("_") and name not in own), None)
+        if unknown is not None:
+            raise Unfit(CODE, f"{unknown:.60}: what ends with '_' has to be understood, and is not")
         by_source = {spot.source: {}} if spot.again else self._bases.of(spot)
         if len(by_source) > _SOURCES_MAX:
             by_source.clear()
@@ -48,7 +53,14 @@ class Senml:
         told = {name: _checked(name, own[name]) for name in own if name in _BASES}
         base = {**before, **told}
         by_source[spot.source] = base
-        if not any(name in own for name in _VALUES) and not ("n" in own and "bv" in base):
+        if base.get("bver", VERSION) > VERSION:
+            raise Unfit(CODE, f"bver: versions up to {VERSION} are known, got {base['bver']}")
+        values = [name for name in _VALUES if name in own and name != "s"]
+        if len(values) > 1:
+            raise Unfit(CODE, f"expected one value, got {' and '.join(values)}")
+        if not values and "s" not in own and not ("n" in own and "bv" in base):
+            if "n" in own:
+                raise Unfit(CODE, f"{own['n']!r:.60}: expected a value ({', '.join(_VALUES)})")
             # It only says what those behind it begin with.
             return None
         return [_resolved(own, base, spot.stream)]
@@ -56,8 +68,8 @@ class Senml:
 
 _SOURCES_MAX = 8
 _CHARACTERS_MAX = 200
-_BASES = ("bn", "bt", "bu", "bv", "bs")
-_KNOWN = frozenset({*_BASES, *_VALUES, "bver", "n", "u", "t", "ut"})
+_BASES = ("bn", "bt", "bu", "bv", "bs", "bver")
+_KNOWN = frozenset({*_BASES, *_VALUES, "n", "u", "t", "ut"})
 
 
 def _resolved(own: Fields, base: dict[str, Any], stream: str) -> tuple[str, Fields]:

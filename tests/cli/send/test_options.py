@@ -64,7 +64,7 @@ def test_a_hint_names_the_option_that_helps(trouble: Trouble, option: str) -> No
 
 def test_a_fault_that_stays_ends_a_sensor_that_somebody_has_just_started() -> None:
     wrong = Trouble("refused", "HTTP 401: no", status=401, lasting=True)
-    with pytest.raises(Failure, match=r"HTTP 401: no \(--token-file") as caught:
+    with pytest.raises(Failure, match=r"HTTP 401: no \(try .*--token-file") as caught:
         Diary(tries_on=False).trouble(wrong)
     assert caught.value.exit_code == EX_NOPERM
     Diary(quiet=True, tries_on=False).trouble(Trouble("unreachable", "h:1: refused"))

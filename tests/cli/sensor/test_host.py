@@ -107,4 +107,4 @@ def test_a_refused_token_ends_it_at_once_with_what_helps() -> None:
         agent.refuse = (401, b"unknown token")
         done = run("sensor", "host", "--url", url, "--source", "me")
     assert done.returncode == EX_NOPERM
-    assert "HTTP 401: unknown token (--token-file names" in done.stderr
+    assert "HTTP 401: unknown token (try " in done.stderr and "--token-file FILE" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -137,6 +138,21 @@ def test_a_page_that_was_open_is_closed_and_that_is_said(
     assert parse(config.read_text(), "file").http.address == "127.0.0.1:8766"
     assert 'http.address = "127.0.0.1:8766"  # was 0.0.0.0:8766' in done.output
     assert "http://127.0.0.1:8766, on this machine alone" in done.output
+
+
+@pytest.mark.parametrize("umask", [0o077, 0])
+def test_whatever_the_umask_the_agent_may_read_the_configuration_and_nobody_write_it(
+    tmp_path: Path, umask: int
+) -> None:
+    config = tmp_path / "edge-agent.toml"
+    before = os.umask(umask)
+    try:
+        done = setup(config, "--yes")
+    finally:
+        os.umask(before)
+    assert done.exit_code == 0, done.output
+    assert config.stat().st_mode & 0o777 == 0o644
+    assert not [one for one in tmp_path.rglob("*") if one.stat().st_mode & 0o002]
 
 
 def test_with_what_no_agent_could_start_the_file_stays_as_it_was(config: Path) -> None:

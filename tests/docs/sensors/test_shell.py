@@ -65,6 +65,20 @@ async def test_a_spool_loses_nothing_and_stores_nothing_twice(tmp_path: Path, ke
         assert "not sent: HTTP 403" in refused.stderr
 
 
+@pytest.mark.parametrize("title", ["One reading", "With a spool"])
+async def test_no_command_that_they_call_has_the_token_among_its_words(
+    tmp_path: Path, keys: Keys, title: str
+) -> None:
+    script = prepared(title, 1, keys, tmp_path).replace(" 30 ", " 1 ")
+    words = tmp_path / "words"
+    (told := tmp_path / "curl").write_text(f'#!/bin/sh\necho "$@" >> {words}\ncat >> {words}.in\n')
+    told.chmod(0o755)
+    await bash(f"PATH={tmp_path}:$PATH\n{script}", tmp_path)
+    secret = keys.secrets["sensor"]
+    assert "--cacert" in words.read_text() and secret not in words.read_text()
+    assert f'header = "Authorization: Bearer {secret}"' in Path(f"{words}.in").read_text()
+
+
 @pytest.mark.needs("websocat")
 async def test_websocat_sends_each_line(tmp_path: Path, keys: Keys) -> None:
     async with behind_a_relay(tmp_path, keys) as (agent, relay):

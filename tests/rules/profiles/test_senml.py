@@ -130,3 +130,21 @@ def test_what_cannot_be_resolved_is_set_aside(record: dict[str, Any], reason: st
 
 def test_what_is_no_senml_stays() -> None:
     assert made([{"temperature": 1}]) == {"senml": [{"temperature": 1}]}
+
+
+@pytest.mark.parametrize(
+    "pack, reason",
+    [
+        ([{"bver": 11, "n": "a", "v": 1}], "versions up to 10 are known, got 11"),
+        ([{"bver": 11, "n": "a", "v": 1}, {"n": "b", "v": 1}], "versions up to 10"),
+        ([{"n": "a", "v": 1, "new_": 2}], "new_: what ends with '_' has to be understood"),
+        ([{"n": "a", "v": 1, "vs": "x"}], "expected one value, got v and vs"),
+        ([{"n": "a", "u": "Cel"}], "'a': expected a value"),
+    ],
+)
+def test_what_rfc_8428_forbids_to_use_is_refused_and_not_passed_over(
+    pack: list[dict[str, Any]], reason: str
+) -> None:
+    ruled = compiled(PROFILE).apply((run_of(*pack, stream="senml"),))
+    assert not by_stream(ruled)
+    assert len(ruled.rejects) == len(pack) and all(reason in one[2] for one in reasons(ruled))
