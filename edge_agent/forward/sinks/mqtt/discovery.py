@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import msgspec
 
+from edge_agent.forward.run_slices import RunSlice
 from edge_agent.forward.sinks.mqtt.outgoing import MqttMessage
 from edge_agent.forward.sinks.mqtt.settings import MqttSettings
-from edge_agent.values.record import Record
 
 #: More entities than that are nobody's to look at; what is beyond is not announced.
 ENTITIES_MAX: Final = 2000
@@ -41,30 +41,30 @@ class Discovery:
         """Where Home Assistant says that it is back."""
         return f"{self._settings.discovery}/status".encode()
 
-    def news(self, records: Iterable[Record]) -> list[MqttMessage]:
+    def news(self, slices: Iterable[RunSlice]) -> list[MqttMessage]:
         """What is to be announced before these are sent."""
         found: list[MqttMessage] = []
-        for record in records:
-            for name, value in record.fields.items():
-                key = (record.stream, name)
-                if key in self._known or len(self._known) >= ENTITIES_MAX:
-                    continue
-                if isinstance(value, (bool, int, float, str)) and 0 < len(name) <= _FIELD_MAX:
-                    self._known[key] = self._message(record, name, value)
-                    found.append(self._known[key])
+        values = ((one, field) for one in slices for each in one.fields for field in each.items())
+        for one, (name, value) in values:
+            key = (one.stream, name)
+            if key in self._known or len(self._known) >= ENTITIES_MAX:
+                continue
+            if isinstance(value, (bool, int, float, str)) and 0 < len(name) <= _FIELD_MAX:
+                self._known[key] = self._message(one, name, value)
+                found.append(self._known[key])
         return found
 
     def everything(self) -> Iterator[MqttMessage]:
         """All that was announced so far."""
         return iter(self._known.values())
 
-    def _message(self, record: Record, name: str, value: object) -> MqttMessage:
+    def _message(self, one: RunSlice, name: str, value: object) -> MqttMessage:
         settings = self._settings
-        values = {"agent": self._agent, "log": record.log, "stream": record.stream}
+        values = {"agent": self._agent, "log": one.log, "stream": one.stream}
         state = settings.topic
-        for place, text in (values | {"source": record.source}).items():
+        for place, text in (values | {"source": one.source}).items():
             state = state.replace(f"{{{place}}}", text)
-        device = _OTHERS.sub("_", f"edge-agent_{self._agent[:8]}_{record.stream}")
+        device = _OTHERS.sub("_", f"edge-agent_{self._agent[:8]}_{one.stream}")
         entity = f"{device}_{_OTHERS.sub('_', name)}"
         quoted = msgspec.json.encode(name).decode()
         path = f"value_json[{quoted}]"
@@ -77,7 +77,7 @@ class Discovery:
             "state_topic": state,
             "value_template": f"{{{{ {path} }}}}",
             "availability_topic": settings.status.decode(),
-            "device": {"identifiers": [device], "name": record.stream},
+            "device": {"identifiers": [device], "name": one.stream},
             "origin": {"name": "edge-agent"},
         }
         kind = "sensor"

@@ -15,6 +15,8 @@ and a person told. Whatever else goes wrong on the way ends in `SinkUnavailable`
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from typing import Final
 
 import trio
 
@@ -22,6 +24,7 @@ from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.proxy import tunnelled
+from edge_agent.forward.run_slices import gathered, slices_in
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
 from edge_agent.forward.sinks.mqtt.incoming import Delivered
@@ -39,6 +42,10 @@ logger = logging.getLogger(__name__)
 
 #: Of a computed password's time, when it is renewed.
 _RENEWED_AFTER = 0.9
+#: Records that are rendered together, while those before are under way; at first few, as nothing is
+#: under way before.
+_FIRST_RECORDS: Final = 500
+_PART_RECORDS: Final = 2000
 
 
 class MqttSink(KeyedSink):
@@ -80,21 +87,27 @@ class MqttSink(KeyedSink):
 
     async def _deliver(self, batch: Batch) -> Acknowledged:
         connection = await self._connected()
-        most = connection.packet_bytes_max
-        made = await self._run_blocking(self._rendered, batch, most)
-        if not made.packets and not made.refused:
-            return Acknowledged(batch.last)
-        size = made.size
-        delivery = Delivery()
+        parts, made, delivery = self._parts(batch, connection), Packets(), Delivery()
+
+        async def following() -> list[bytes] | None:
+            part: Packets | None = await self._run_blocking(next, parts, None)
+            if part is None:
+                return None
+            made.add(part)
+            return part.packets
+
         try:
-            await connection.deliver(made.packets, delivery)
+            await connection.deliver((), delivery, following)
         except SinkUnavailable as error:
             await self.aclose()
             if delivery.refused:
                 # Some hang up behind a message that they do not allow, such as Mosquitto 2.0.11.
                 error = _hung_up_after(delivery, error)
-            error.sent_bytes = size
+            error.sent_bytes = made.size
             raise error from error.__cause__
+        if not made.packets and not made.refused:
+            return Acknowledged(batch.last)
+        size = made.size
         if delivery.unheard and not self._has_warned:
             self._has_warned = True
             text = "upstream %s: nobody subscribes to the topic of %d of %d messages"
@@ -102,8 +115,14 @@ class MqttSink(KeyedSink):
         self._judge(made, delivery, size)
         return Acknowledged(batch.last, sum(map(len, made.seqs)), size)
 
-    def _rendered(self, batch: Batch, packet_bytes_max: int) -> Packets:
-        return self._renderer.render(batch.records(self._matches), packet_bytes_max)
+    def _parts(self, batch: Batch, connection: MqttConnection) -> Iterator[Packets]:
+        """Rendered one by one as they are asked for, each in a thread: that blocks."""
+        before = 0
+        slices = slices_in(batch, self._matches)
+        for some in gathered(slices, _FIRST_RECORDS, _PART_RECORDS):
+            made = self._renderer.render(some, connection.packet_bytes_max, before)
+            before += len(made.packets)
+            yield made
 
     def _judge(self, made: Packets, delivery: Delivery, size: int) -> None:
         """Raise what the broker has said of some records, or of all."""
