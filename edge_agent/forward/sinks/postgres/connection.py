@@ -7,7 +7,7 @@ be cancelled. Whatever goes wrong is a `PostgresError`, or an OSError where ther
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.waiting import Ready, Wait
 
 from edge_agent.forward.progress_stream import queued_bytes
+from edge_agent.forward.sinks.postgres.sqlstates import PostgresError
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -24,18 +25,6 @@ W = TypeVar("W")
 _PIECE_BYTES: Final = 64 * 1024
 _GOOD: Final = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COPY_IN)
 _FIELD: Final = pq.DiagnosticField
-
-
-class PostgresError(Exception):
-    """What the server, or libpq, says went wrong.
-
-    Attributes:
-        sqlstate: five characters; "" where there is none.
-    """
-
-    def __init__(self, message: str, sqlstate: str = "") -> None:
-        super().__init__(message)
-        self.sqlstate = sqlstate
 
 
 class PostgresConnection:
@@ -62,6 +51,10 @@ class PostgresConnection:
         for result in results:
             _raise_for(result)
         return results
+
+    async def statuses(self, statements: str) -> list[str]:
+        """What the server calls what each did: ``INSERT 0 10``, ``COMMIT``. Raises as `run`."""
+        return [_text(one.command_status) or "" for one in await self.run(statements)]
 
     async def rows(self, statement: str) -> list[tuple[str | None, ...]]:
         """The rows of a question, as text. Raises as `run`."""
@@ -185,8 +178,3 @@ def _said(error: psycopg.Error) -> PostgresError:
 
 def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "replace")
-
-
-def statuses(results: Sequence[pq.abc.PGresult]) -> list[str]:
-    """What the server calls each of what it did: ``INSERT 0 10``, ``COMMIT``."""
-    return [_text(result.command_status) or "" for result in results]

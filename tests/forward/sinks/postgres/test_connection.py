@@ -15,11 +15,10 @@ from trio.testing import MockClock
 from edge_agent.forward.progress_stream import queued_bytes
 from edge_agent.forward.sinks.postgres.connection import (
     PostgresConnection,
-    PostgresError,
     connect,
     ready_while_moving,
-    statuses,
 )
+from edge_agent.forward.sinks.postgres.sqlstates import PostgresError
 from tests.forward.relay import Relay, relay_to
 from tests.forward.sinks.postgres.server import new_database
 from tests.patience import PATIENCE_S
@@ -42,8 +41,10 @@ async def connected() -> AsyncIterator[tuple[PostgresConnection, Relay]]:
 async def test_statements_give_rows_and_what_was_done() -> None:
     async with connected() as (connection, _):
         assert await connection.rows("SELECT 1, NULL, 'ü'") == [("1", None, "ü")]
-        done = await connection.run("CREATE TEMP TABLE t (n int); INSERT INTO t VALUES (1), (2)")
-        assert statuses(done) == ["CREATE TABLE", "INSERT 0 2"]
+        done = await connection.statuses(
+            "CREATE TEMP TABLE t (n int); INSERT INTO t VALUES (1), (2)"
+        )
+        assert done == ["CREATE TABLE", "INSERT 0 2"]
 
 
 async def test_a_copy_larger_than_every_buffer_passes_while_others_go_on() -> None:
