@@ -6,6 +6,7 @@ from typing import Any
 from edge_agent.config import MqttTable
 from edge_agent.forward.sinks.mqtt.discovery import ENTITIES_MAX, Discovery
 from edge_agent.forward.sinks.mqtt.settings import settings_of
+from edge_agent.values.record import Record
 from tests.forward.sinks.mqtt.test_rendering import AGENT, record, slices
 from tests.forward.support import upstream
 
@@ -30,6 +31,42 @@ def test_a_number_is_a_sensor_of_its_stream() -> None:
         "origin": {"name": "edge-agent"},
         "state_class": "measurement",
     }
+
+
+def ids(*given: Record) -> dict[tuple[str, str], tuple[str, str]]:
+    """By stream and field the ids of device and entity, of records that come one by one."""
+    one, found = discovery(), {}
+    for each in given:
+        for message in one.news(slices(each)):
+            told = json.loads(message.payload)
+            assert message.topic.split(b"/")[2].decode() == told["unique_id"] == told["object_id"]
+            (device,) = told["device"]["identifiers"]
+            found[told["device"]["name"], told["name"]] = device, told["unique_id"]
+    return found
+
+
+def test_names_that_would_become_one_id_have_ids_of_their_own() -> None:
+    before = "edge-agent_aaaaaaaa_"
+    found = ids(
+        record(stream="house/1", t=1), record(stream="house_1", t=1), record(stream="other", t=1)
+    )
+    assert found["house/1", "t"] == (before + "house_1", before + "house_1_t")
+    assert found["other", "t"] == (before + "other", before + "other_t")
+    device, entity = found["house_1", "t"]
+    assert device.startswith(before + "house_1_") and entity == device + "_t"
+    # Whoever was first, what a later one is called depends on its own name alone.
+    again = ids(record(stream="house 1", t=1), record(stream="house_1", t=1))
+    assert again["house_1", "t"] == (device, entity)
+    fields: dict[str, Any] = {"b_c": 1, "b/c": 2}
+    found = ids(record(stream="a", **fields), record(stream="a/b", c=1))
+    assert len({entity for _, entity in found.values()}) == 3
+    assert found["a", "b/c"][1] == before + "a_b_c" and found["a", "b_c"][0] == before + "a"
+    assert found["a/b", "c"][0] == before + "a_b"
+
+
+def test_who_is_first_does_not_depend_on_the_order_of_what_comes_together() -> None:
+    one, other = record(stream="house/1", t=1, u=1), record(stream="house_1", u=1, t=1)
+    assert discovery().news(slices(one, other)) == discovery().news(slices(other, one))
 
 
 def test_yes_and_no_are_a_binary_sensor_and_text_is_no_measurement() -> None:
