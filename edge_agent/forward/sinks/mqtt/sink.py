@@ -22,6 +22,7 @@ import trio
 
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
+from edge_agent.forward.handshake import handshake
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.run_slices import gathered, slices_in
@@ -188,7 +189,8 @@ class MqttSink(KeyedSink):
         stream = await dial(settings.host, settings.port, tls)
         connection = MqttConnection(stream, settings, self._upstream.timeout, self._heard)
         try:
-            await connection.log_in(user, password)
+            with handshake(self._upstream.timeout):
+                await connection.log_in(user, password)
         except BaseException:
             # Also on Cancelled: nobody else holds this stream yet.
             await trio.aclose_forcefully(stream)

@@ -16,6 +16,7 @@ from psycopg import generators, pq
 from psycopg.conninfo import make_conninfo
 from psycopg.waiting import Ready, Wait
 
+from edge_agent.forward.handshake import handshake
 from edge_agent.forward.progress_stream import queued_bytes
 from edge_agent.forward.sinks.postgres.sqlstates import PostgresError
 
@@ -97,6 +98,7 @@ async def connect(parameters: dict[str, Any], host: str, timeout: float) -> Post
 
     Raises:
         PostgresError: refused.
+        SinkUnavailable: what answers says nothing.
         OSError: no such host.
         trio.TooSlowError: not within ``timeout`` seconds.
     """
@@ -106,8 +108,15 @@ async def connect(parameters: dict[str, Any], host: str, timeout: float) -> Post
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         hosts = {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
         generator = generators.connect(make_conninfo(**parameters, **hosts))
-        # Its socket is another one for each address.
-        return PostgresConnection(await _driven(generator, lambda it: _ready(*it)), timeout)
+
+        async def ready(it: tuple[int, Wait]) -> Ready:
+            # The socket is another one for each address.
+            if it[1] != Wait.R:
+                return await _ready(*it)
+            with handshake(timeout):
+                return await _ready(*it)
+
+        return PostgresConnection(await _driven(generator, ready), timeout)
 
 
 async def _driven(generator: Generator[W, Ready, T], ready: Callable[[W], Awaitable[Ready]]) -> T:

@@ -28,6 +28,7 @@ from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import read_secret
 from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.sink import Acknowledged, Batch, SinkParts
 from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
 from edge_agent.forward.sinks.postgres.sqlstates import PostgresError, sink_error
@@ -86,6 +87,14 @@ class PostgresSink(KeyedSink):
         if self._connection is not None and self._connection.is_good:
             return self._connection
         await self.aclose()
+        return await self._logged_in(prepare=True)
+
+    async def try_out(self) -> None:
+        """Log in; nothing is made or changed. Raises as `send`."""
+        await self._logged_in(prepare=False)
+        await self.aclose()
+
+    async def _logged_in(self, *, prepare: bool) -> PostgresConnection:
         upstream = self._upstream
         try:
             driver = await self._run_blocking(_driver)
@@ -96,7 +105,8 @@ class PostgresSink(KeyedSink):
         parameters, host = await self._run_blocking(parameters_of, upstream)
         try:
             self._connection = await driver.connect(parameters, host, upstream.timeout)
-            await self._target.prepare(self._connection, upstream.timeout)
+            if prepare:
+                await self._target.prepare(self._connection, upstream.timeout)
         except PostgresError as error:
             raise sink_error(str(error), error.sqlstate, log_in=True) from error
         except trio.TooSlowError:
@@ -141,3 +151,15 @@ def _driver() -> ModuleType:
 def make(parts: SinkParts) -> PostgresSink:
     """The sink of a ``postgresql`` upstream."""
     return PostgresSink(parts)
+
+
+async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
+    """Log in: opening the sink says nothing, as it connects when there is something to send."""
+    sink = make(parts)
+    try:
+        await sink.try_out()
+    except SinkError as error:
+        return [ProbeStep("login", False, str(error))]
+    finally:
+        await sink.aclose()
+    return [ProbeStep("login", True, "the server lets us in; nothing was written")]

@@ -17,11 +17,14 @@ from benchmarks.processes import free_port
 from benchmarks.upstreams.servers import Postgres, postgresql
 from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
+from edge_agent.forward import ProbeStep, probe_sink
 from edge_agent.forward.sinks.postgres.sink import parameters_of
+from edge_agent.store import Identity
 from tests.forward.sinks.influx.test_sink import forwarding, is_below, put, sent
 from tests.forward.sinks.postgres.server import new_database
 from tests.forward.sinks.postgres.side import secret_file
 from tests.forward.support import Station, running_station, until, upstream
+from tests.manual_clock import ManualClock
 
 pytestmark = pytest.mark.needs("postgresql", "psycopg")
 Psql = partial[str]
@@ -135,6 +138,24 @@ async def test_what_a_person_has_to_change_is_said_in_a_sentence(
         await station.put(1)
         error = await refused(station, configured)
         assert isinstance(error, SinkUnavailable) and error.slow and said in str(error)
+
+
+async def test_to_try_it_out_is_to_log_in_and_leaves_nothing(tmp_path: Path) -> None:
+    server, name = await trio.to_thread.run_sync(new_database)
+    (step,) = await probed(to(server, name, tmp_path))
+    assert step == ProbeStep("login", True, "the server lets us in; nothing was written")
+    tables = partial(server.psql, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+    assert await trio.to_thread.run_sync(partial(tables, database=name)) == "0"
+    (step,) = await probed(to(server, "nope", tmp_path))
+    assert not step.good and 'database "nope" does not exist' in step.told
+
+
+async def probed(configured: Upstream) -> list[ProbeStep]:
+    identity = Identity("00" * 16, "e0" * 8, "a1" * 6, 0)
+    return await probe_sink(
+        configured, 100, identity=identity, clock=ManualClock(),
+        run_blocking=trio.to_thread.run_sync,
+    )  # fmt: skip
 
 
 async def test_a_lock_that_somebody_holds_is_waited_for_no_longer_than_the_timeout(
