@@ -12,9 +12,11 @@ kernel how much of that the other side has confirmed. What is held back to keep 
 from __future__ import annotations
 
 import fcntl
+import socket
 import struct
 import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -27,6 +29,7 @@ PIECE_BYTES: Final = 32 * 1024
 OPENING_BYTES_MAX: Final = 256 * 1024
 #: What is confirmed proves something from here on: less may have been pings.
 _PROVING_BYTES = 1024
+_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
 
 class ProgressStream(trio.abc.Stream):
@@ -59,6 +62,16 @@ class ProgressStream(trio.abc.Stream):
             if queued == 0 or confirmed > self._confirmed:
                 self.moved_at = self.gone_at = trio.current_time()
             self._confirmed = confirmed
+
+    def confirm(self) -> None:
+        """Have the kernel confirm what has come at once, and not only with what is sent next, or
+        after 40 ms. Until then another side that joins small packets (Nagle's algorithm) keeps back
+        the next one: an acknowledgement of a few bytes, which Mosquitto sends so, is waited for as
+        long. It holds for what has come so far; Linux alone knows it.
+        """
+        if self._socket is not None and _QUICKACK is not None:
+            with suppress(OSError):  # It is closed: whoever reads next is told.
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As the inner stream's."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Final, cast
 
@@ -103,10 +104,7 @@ def _module_of(upstream: Upstream) -> ModuleType:
     module = _MODULES.get(upstream.kind)
     if module is None:
         raise ConfigError(at, "wss://, https:// or another scheme", shown_url(upstream.url))
-    try:
-        return import_module(f"edge_agent.forward.sinks.{module}")
-    except ModuleNotFoundError as error:
-        extra, top = _EXTRAS.get(upstream.kind, ("", ""))
-        if not extra or (error.name or "").partition(".")[0] != top:
-            raise
-        raise ConfigError(at, library_needed(extra), "none") from None
+    extra, library = _EXTRAS.get(upstream.kind, ("", ""))
+    if library and find_spec(library) is None:
+        raise ConfigError(at, library_needed(extra), "none")
+    return import_module(f"edge_agent.forward.sinks.{module}")

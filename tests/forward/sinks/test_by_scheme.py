@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, SinkUnavailable
 from edge_agent.extras import library_needed
 from edge_agent.forward import Sink, make_sink
-from edge_agent.store import Identity
-from tests.forward.support import inline, upstream
+from edge_agent.forward.sink import Batch
+from edge_agent.store import Block, Identity, encode_runs
+from tests.forward.support import NOW_NS, inline, make_run, upstream
 from tests.manual_clock import ManualClock
 
 IDENTITY = Identity("00" * 16, "e0" * 8, "a1" * 6, 0)
@@ -73,6 +75,24 @@ def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ConfigError, match=re.escape(library_needed("postgres"))):
         made("postgresql://me@db/iot")
+
+
+async def test_psycopg_is_loaded_by_the_first_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        "import sys\n"
+        "import tests.forward.sinks.test_by_scheme as t\n"
+        "t.made('postgresql://me@db/iot')\n"
+        "assert not {'psycopg', 'psycopg_binary'} & set(sys.modules)\n"
+    )
+    root = Path(__file__).parents[3]
+    await trio.run_process([sys.executable, "-c", script], cwd=root)
+    # What it needs may be missing although it is there itself.
+    monkeypatch.setitem(sys.modules, "edge_agent.forward.sinks.postgres.connection", None)
+    raw = encode_runs([make_run("t/1", 1)])
+    block = Block("main", 1, 1, 0, len(raw), raw, bytes(16), 1, NOW_NS, True, NOW_NS, NOW_NS)
+    with pytest.raises(SinkUnavailable, match="psycopg cannot be loaded: ") as caught:
+        await made("postgresql://me@db/iot").send(Batch("main", 1, 1, (block,)))
+    assert caught.value.slow and caught.value.obstacle == "here"
 
 
 def test_no_http_library_beside_h11_is_loaded() -> None:

@@ -22,10 +22,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from edge_agent.errors import SinkError, SinkUnavailable
+from edge_agent.forward.run_slices import RunSlice
 from edge_agent.forward.sinks.http.answer import HttpAnswer, judge
 from edge_agent.forward.sinks.influx.lines import LineRenderer
 from edge_agent.output.printable import printable
-from edge_agent.values.record import Record
 
 _CONFLICT: Final = re.compile(
     r'partial write: field type conflict: input field "(.*?)" on measurement "(.*?)"'
@@ -77,7 +77,7 @@ def judge_lines(answer: HttpAnswer, key: str, wall_ns: int, accept: str) -> Verd
     return Verdict(judge(answer, key, wall_ns, accept))
 
 
-def named_by(answer: HttpAnswer, records: Iterable[Record], lines: LineRenderer) -> dict[int, str]:
+def named_by(answer: HttpAnswer, slices: Iterable[RunSlice], lines: LineRenderer) -> dict[int, str]:
     """Records that a partial write dropped, each with the reason; none where it cannot be told."""
     text = _text(answer)
     if (conflict := _CONFLICT.search(text)) is None:
@@ -87,11 +87,11 @@ def named_by(answer: HttpAnswer, records: Iterable[Record], lines: LineRenderer)
     if is_kind is None:
         return {}
     found = [
-        record.seq
-        for record in records
-        if lines.measurement(record.stream) == measurement
-        and (said := lines.texts(record).get(field)) is not None
-        and is_kind(said)
+        one.seq + n
+        for one in slices
+        if lines.measurement(one.stream) == measurement
+        for n, fields in enumerate(one.fields)
+        if (said := lines.texts(fields).get(field)) is not None and is_kind(said)
     ]
     # It counts those of other fields, too; where there are more, another shard may have taken some.
     if len(found) > int(dropped):

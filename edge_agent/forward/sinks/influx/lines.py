@@ -44,7 +44,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from edge_agent.config import InfluxTable
-from edge_agent.values.record import Record, datetime_to_ns, format_time
+from edge_agent.forward.run_slices import RunSlice, gathered
+from edge_agent.values.record import datetime_to_ns, format_time
 
 _SPECIAL: Final = re.compile(r"[,= ]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -52,8 +53,9 @@ _UNSAYABLE: Final = re.compile(r'\\+(?=[,= "]|\Z)')
 _MILLISECOND: Final = 1_000_000
 #: Series that are remembered.
 _KEPT_MAX: Final = 1000
-#: In the JSON of a record: any value but a number, true or false, and any name with an escape.
-_NOT_PLAIN: Final = ("\\", ':"', ":[", ":{", ":n")
+#: In the JSON of a record: any value but a number, true or false, and any name with an escape. In
+#: front of each what is there with it, where that is found missing in less time.
+_NOT_PLAIN: Final = (("", "\\"), ("", ':"'), ("[", ":["), ("", ":{"), ("null", ":n"))
 _CHUNK: Final = 1000
 #: Each name is looked for in the text of a whole chunk: of more, fields are written one by one.
 _NAMES_MAX: Final = 64
@@ -86,41 +88,39 @@ class LineRenderer:
         self._unique = table.unique_times and not table.victoria
         self._heads: dict[tuple[str, str, str], str] = {}
 
-    def render(self, records: Iterable[Record]) -> Lines:
+    def render(self, slices: Iterable[RunSlice]) -> Lines:
         """A line for each record of which something can be said."""
-        done, remaining = Lines([], []), iter(records)
-        while chunk := list(islice(remaining, _CHUNK)):
-            self._render(chunk, done)
+        done = Lines([], [])
+        for some in gathered(slices, _CHUNK, _CHUNK):
+            # One look at the fields of all of them: many runs have a single record.
+            said = iter(self._plain_fields([one for each in some for one in each.fields]))
+            for one in some:
+                self._render(one, [*islice(said, len(one.fields))], done)
         return done
 
-    def _render(self, chunk: Sequence[Record], done: Lines) -> None:
-        # Written for speed: what is the same as of the record before is not looked up again.
-        add, time_of = done.lines.append, self._time
-        stream = source = origin = head = ""
-        for record, said in zip(chunk, self._plain_fields(chunk), strict=True):
-            tags = ""
-            if said is None and _is_sayable(record.fields):
-                said, tags = self._said(record.fields), self._tags_of(record.fields)
-            if not said:
-                done.unsaid.append(record.seq)
+    def _render(self, one: RunSlice, plain: list[str | None], done: Lines) -> None:
+        kind = one.stream, one.source, one.origin
+        head = self._heads.get(kind) or self._head(kind)
+        add = done.lines.append
+        for n, (said, time) in enumerate(zip(plain, self._times(one), strict=True)):
+            if said:
+                add(f"{head} {said} {time}")
                 continue
-            if (
-                record.stream is not stream
-                or record.source is not source
-                or record.origin is not origin
-            ):
-                stream, source, origin = record.stream, record.source, record.origin
-                head = self._heads.get((stream, source, origin)) or self._head(record)
-            add(f"{head}{tags} {said} {time_of(record)}")
+            fields, tags = one.fields[n], ""
+            if said is None and _is_sayable(fields):
+                said, tags = self._said(fields), self._tags_of(fields)
+            if said:
+                add(f"{head}{tags} {said} {time}")
+            else:
+                done.unsaid.append(one.seq + n)
 
-    def _plain_fields(self, chunk: Sequence[Record]) -> Sequence[str | None]:
+    def _plain_fields(self, fields: Sequence[dict[str, Any]]) -> Sequence[str | None]:
         """The fields of each record as they stand in its line; None for what `_said` looks at.
 
         Of records that hold numbers, true and false alone the text is that of their JSON, but for
         braces and what stands around names. A C library makes it for all of them at once.
         """
-        careful: list[str | None] = [None] * len(chunk)
-        fields = [record.fields for record in chunk]
+        careful: list[str | None] = [None] * len(fields)
         names = set[str]().union(*fields)
         if self._table.integers or "" in names or len(names) > _NAMES_MAX:
             return careful
@@ -135,8 +135,11 @@ class LineRenderer:
             places = [n for n, line in enumerate(lines) if _is_plain(line)]
             lines = [lines[n] for n in places]
         joined = "\n".join(lines)
-        for name in names:
-            joined = joined.replace(f'"{name}":', f"{_escaped(name)}=")
+        if all(_escaped(name) == name and name[0] != ":" for name in names):
+            joined = joined.replace('":', "=").replace('"', "")
+        else:
+            for name in names:
+                joined = joined.replace(f'"{name}":', f"{_escaped(name)}=")
         said = joined[1:-1].split("}\n{")
         if not mixed:
             return said
@@ -148,29 +151,30 @@ class LineRenderer:
         """What a stream's measurement is called."""
         return self._table.measurement.replace("{stream}", stream)
 
-    def texts(self, record: Record) -> dict[str, str]:
+    def texts(self, fields: dict[str, Any]) -> dict[str, str]:
         """The fields of a record by their plain names, as their values stand in its line."""
-        if not _is_sayable(record.fields):
+        if not _is_sayable(fields):
             return {}
-        return {name: text for name, text in self._flat(record.fields, "") if text is not None}
+        return {name: text for name, text in self._flat(fields, "") if text is not None}
 
-    def _time(self, record: Record) -> int:
-        time_ns = record.time_ns
+    def _times(self, one: RunSlice) -> list[int]:
         if not self._unique:
-            return time_ns // self._unit_ns
-        seq = record.origin_seq if record.origin else record.seq
-        if record.quality != "sensor" or not time_ns % _MILLISECOND:
-            return time_ns // _MILLISECOND * _MILLISECOND + seq % _MILLISECOND
-        return time_ns // 1000 * 1000 + seq % 1000
+            return [time_ns // self._unit_ns for time_ns, _ in one.times]
+        return [
+            time_ns - time_ns % _MILLISECOND + number % _MILLISECOND
+            if quality != "sensor" or not time_ns % _MILLISECOND
+            else time_ns - time_ns % 1000 + number % 1000
+            for number, (time_ns, quality) in enumerate(one.times, one.number)
+        ]
 
-    def _head(self, record: Record) -> str:
-        stream, source, origin = record.stream, record.source, record.origin
+    def _head(self, kind: tuple[str, str, str]) -> str:
+        stream, source, origin = kind
         known = {"agent": origin or self._agent, "source": source, "stream": stream}
         head = _escaped(self.measurement(stream))
         head += "".join(f",{tag}={_escaped(known[tag])}" for tag in sorted(self._table.tags))
         if len(self._heads) >= _KEPT_MAX:
             self._heads.clear()
-        self._heads[stream, source, origin] = head
+        self._heads[kind] = head
         return head
 
     def _said(self, fields: dict[str, Any]) -> str:
@@ -214,7 +218,7 @@ class LineRenderer:
 
 
 def _is_plain(text: str) -> bool:
-    return not any(mark in text for mark in _NOT_PLAIN)
+    return not any(sign in text and mark in text for sign, mark in _NOT_PLAIN)
 
 
 def _is_sayable(fields: dict[str, Any]) -> bool:

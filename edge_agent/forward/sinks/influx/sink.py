@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import gzip
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,6 +25,7 @@ from edge_agent.config import PRECISIONS, InfluxTable
 from edge_agent.errors import SinkError, SinkRefused
 from edge_agent.forward.credentials import Credentials
 from edge_agent.forward.probing import ProbeStep
+from edge_agent.forward.run_slices import RunSlice, gathered, slices_in
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer
 from edge_agent.forward.sinks.http.sink import HttpSink, probe_with, without
@@ -44,10 +44,10 @@ _GZIP_LEVEL: Final = 1
 _SAVING_GZIP_LEVEL: Final = 6
 
 
-class Part(NamedTuple):
+class LinesPart(NamedTuple):
     """Some records of a batch, rendered."""
 
-    records: list[Record]
+    slices: Sequence[RunSlice]
     lines: Lines
     body: bytes
 
@@ -92,7 +92,7 @@ class InfluxSink(HttpSink):
         """As for every HTTP upstream; the line has a number, which is what every database takes."""
         numbered = structs.replace(record, fields=record.fields | {"probe": 1.0})
         try:
-            part = await self._run_blocking(self._rendered, [numbered], False)
+            part = await self._run_blocking(self._rendered, [RunSlice.of(numbered)], False)
             credentials = await self._run_blocking(self._files.read)
             key = f"{self._identity.epoch}/probe/{record.time_ns}"
             headers = self._headers(key, credentials, plain=False)
@@ -113,7 +113,7 @@ class InfluxSink(HttpSink):
         credentials = await self._run_blocking(self._files.read)
         part = await self._run_blocking(next, parts, None)
         while part is not None:
-            following: list[Part | None] = []
+            following: list[LinesPart | None] = []
             failure: SinkError | None = None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._render_next, parts, following)
@@ -138,26 +138,29 @@ class InfluxSink(HttpSink):
             status=so_far.status,
         )
 
-    def _parts(self, batch: Batch) -> Iterator[Part]:
+    def _parts(self, batch: Batch) -> Iterator[LinesPart]:
         """Rendered one by one as they are asked for, each in a thread: that blocks."""
-        records, size = batch.records(self._matches), _FIRST_RECORDS
-        while some := list(islice(records, size)):
-            size = _PART_RECORDS
+        for some in gathered(slices_in(batch, self._matches), _FIRST_RECORDS, _PART_RECORDS):
             yield self._rendered(some, batch.plain)
 
-    def _rendered(self, records: list[Record], plain: bool) -> Part:
-        lines = self._lines.render(records)
+    def _rendered(self, slices: Sequence[RunSlice], plain: bool) -> LinesPart:
+        lines = self._lines.render(slices)
         body = "\n".join(lines.lines).encode()
         if self._upstream.compression == "gzip" and not plain:
             level = _SAVING_GZIP_LEVEL if self._upstream.saves_bytes else _GZIP_LEVEL
             body = gzip.compress(body, level, mtime=0)
-        return Part(records, lines, body)
+        return LinesPart(slices, lines, body)
 
-    async def _render_next(self, parts: Iterator[Part], into: list[Part | None]) -> None:
+    def _without(self, part: LinesPart, named: Container[int], plain: bool) -> LinesPart:
+        records = (record for one in part.slices for record in one.records())
+        others = [RunSlice.of(record) for record in records if record.seq not in named]
+        return self._rendered(others, plain)
+
+    async def _render_next(self, parts: Iterator[LinesPart], into: list[LinesPart | None]) -> None:
         into.append(await self._run_blocking(next, parts, None))
 
     async def _tried(
-        self, batch: Batch, part: Part, credentials: Credentials, so_far: _SoFar
+        self, batch: Batch, part: LinesPart, credentials: Credentials, so_far: _SoFar
     ) -> SinkError | None:
         """Post the part, and add to ``so_far`` what came of it; or why nothing goes on."""
         try:
@@ -166,7 +169,7 @@ class InfluxSink(HttpSink):
             return error
 
     async def _post_part(
-        self, batch: Batch, part: Part, credentials: Credentials, so_far: _SoFar
+        self, batch: Batch, part: LinesPart, credentials: Credentials, so_far: _SoFar
     ) -> SinkError | None:
         if unsaid := part.lines.unsaid:
             what = "number" if self._table.victoria else "number, text, true or false"
@@ -176,10 +179,11 @@ class InfluxSink(HttpSink):
             )
             so_far.dropped += len(unsaid)
         while part.lines.lines:
-            first, last = part.records[0].seq, part.records[-1].seq
+            first, last = part.slices[0].seq, part.slices[-1].last
             key = f"{self._identity.epoch}/{batch.log}/{first}-{last}{batch.variant}"
             headers = self._headers(key, credentials, plain=batch.plain)
-            answer = await self._post(part.body, headers, credentials, len(part.records))
+            records = sum(len(one.fields) for one in part.slices)
+            answer = await self._post(part.body, headers, credentials, records)
             answer = without(answer, credentials.secrets)
             wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
             verdict = judge_lines(answer, key, wall_ns, accept)
@@ -190,14 +194,13 @@ class InfluxSink(HttpSink):
                 so_far.reason = verdict.reason or so_far.reason
                 self._look_for_victoria(answer)
                 return None
-            named = await self._run_blocking(named_by, answer, part.records, self._lines)
+            named = await self._run_blocking(named_by, answer, part.slices, self._lines)
             if not named:
                 return self._placed(verdict.problem, answer.status, len(part.body))
             so_far.refused |= named
             so_far.refused_by = answer.status
             # Once more without them: it names one field of several, and one shard's.
-            others = [record for record in part.records if record.seq not in named]
-            part = await self._run_blocking(self._rendered, others, batch.plain)
+            part = await self._run_blocking(self._without, part, named, batch.plain)
         return None
 
     def _placed(self, problem: SinkError, status: int, size: int) -> SinkError:

@@ -16,7 +16,7 @@ delivered.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -110,7 +110,7 @@ class MqttConnection:
         )
         self._in_flight: dict[int, int] = {}
         self._delivery: Delivery | None = None
-        self._packets: Sequence[bytes] = ()
+        self._packets: list[bytes] = []
         self._sent = 0
         self._broken: Exception | None = None  # nothing more can be sent
         self._pinged = False
@@ -185,10 +185,16 @@ class MqttConnection:
         if not self._closing and self._delivery is None and self.failure is not None:
             raise self.failure
 
-    async def deliver(self, packets: Sequence[bytes], delivery: Delivery) -> None:
+    async def deliver(
+        self,
+        packets: Sequence[bytes],
+        delivery: Delivery,
+        following: Callable[[], Awaitable[Sequence[bytes] | None]] | None = None,
+    ) -> None:
         """Send packets, whose ids are their places from 1 on, and wait until each is acknowledged.
 
-        What is said of them is put into ``delivery``, also where it fails.
+        What is said of them is put into ``delivery``, also where it fails. ``following`` makes
+        more of them while these are under way, and None when there are no more.
 
         Raises:
             SinkUnavailable: the connection has ended; what was not acknowledged is not delivered.
@@ -199,16 +205,19 @@ class MqttConnection:
         # After a cancellation nobody could tell whose the acknowledgements are that still come.
         self._is_torn = True
         try:
-            self._packets, self._sent = packets, 0
+            self._packets, self._sent = [*packets], 0
             await self._refill()
-            while not self.failure and (self._sent < len(packets) or self._in_flight):
+            while following and not self.failure and (more := await following()) is not None:
+                self._packets += more
+                await self._refill()
+            while not self.failure and (self._sent < len(self._packets) or self._in_flight):
                 await self._news.wait()
                 if not self._pace.is_free:
                     await self._refill()
             self._raise_failure()
             self._is_torn = False
         finally:
-            self._delivery, self._packets = None, ()
+            self._delivery, self._packets = None, []
 
     async def aclose(self) -> None:
         """Say goodbye within `CLOSE_S`, and end it."""
@@ -246,8 +255,8 @@ class MqttConnection:
             raise SinkUnavailable(f"the broker has no {lacking}", slow=True, obstacle="there")
 
     async def _refill(self) -> None:
-        """Send as many as there is room for. Only one task at a time is in here: whoever begins a
-        delivery, and then who reads, or the former alone where there is a pace to keep to.
+        """Send as many as there is room for. Who delivers is in here and, unless there is a pace to
+        keep to, who reads: each takes the next ones, and the lock has them sent in that order.
         """
         packets, in_flight = self._packets, self._in_flight
         while self._sent < len(packets) and len(in_flight) < self._window and not self._broken:
@@ -304,6 +313,8 @@ class MqttConnection:
                     await self._refill()
                 if not self._in_flight or not self._pace.is_free:
                     self._tell()
+            if self._in_flight and self._sent == len(self._packets):
+                self._stream.confirm()  # Nothing of ours follows that would.
             data = await self._stream.receive_some(_RECEIVE_BYTES)
             if not data:
                 raise ConnectionResetError("the broker hung up")

@@ -15,16 +15,19 @@ and a person told. Whatever else goes wrong on the way ends in `SinkUnavailable`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Final
 
 import trio
 
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
+from edge_agent.forward.handshake import handshake
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep, probe_by_sending
 from edge_agent.forward.proxy import tunnelled
+from edge_agent.forward.run_slices import RunSlice, gathered, slices_in
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
 from edge_agent.forward.sinks.mqtt.incoming import Delivered
@@ -42,6 +45,10 @@ logger = logging.getLogger(__name__)
 
 #: Of a computed password's time, when it is renewed.
 _RENEWED_AFTER = 0.9
+#: Records that are rendered together, while those before are under way; at first few, as nothing is
+#: under way before.
+_FIRST_RECORDS: Final = 500
+_PART_RECORDS: Final = 2000
 
 
 class MqttSink(KeyedSink):
@@ -79,7 +86,7 @@ class MqttSink(KeyedSink):
 
     async def _send(self, batch: Batch) -> Acknowledged:
         async with self._turn:
-            made = await self._deliver(partial(self._rendered, batch))
+            made = await self._deliver(partial(self._parts, batch))
         return Acknowledged(batch.last, sum(map(len, made.seqs)), made.size)
 
     async def try_out(self, record: Record) -> str:
@@ -94,7 +101,8 @@ class MqttSink(KeyedSink):
                 await self.open(nursery, LaneResume(0, 1, 0, None))
                 if settings.retain or settings.is_grouped or self._renderer.discovery is not None:
                     return f"{told}; nothing was published, as it would stay there"
-                await self._deliver(partial(self._renderer.render, [record]))
+                one = [RunSlice.of(record)]
+                await self._deliver(lambda most: iter([self._renderer.render(one, most)]))
                 told += f"; the broker took a record of its own in the stream {record.stream}"
                 if settings.version != "5":
                     told += " (in 3.1.1 it cannot say where it allows none)"
@@ -103,25 +111,32 @@ class MqttSink(KeyedSink):
                 await self.aclose()
                 nursery.cancel_scope.cancel()
 
-    async def _deliver(self, rendered: Callable[[int], Packets]) -> Packets:
-        """Publish what is ``rendered`` for packets of at most so many bytes, and hear what became
-        of it.
+    async def _deliver(self, rendered: Callable[[int], Iterator[Packets]]) -> Packets:
+        """Publish what is ``rendered`` part by part, for packets of at most so many bytes, and
+        hear what became of it.
         """
         connection = await self._connected()
-        made = await self._run_blocking(rendered, connection.packet_bytes_max)
-        if not made.packets and not made.refused:
-            return made
-        size = made.size
-        delivery = Delivery()
+        parts, made, delivery = rendered(connection.packet_bytes_max), Packets(), Delivery()
+
+        async def following() -> list[bytes] | None:
+            part: Packets | None = await self._run_blocking(next, parts, None)
+            if part is None:
+                return None
+            made.add(part)
+            return part.packets
+
         try:
-            await connection.deliver(made.packets, delivery)
+            await connection.deliver((), delivery, following)
         except SinkUnavailable as error:
             await self.aclose()
             if delivery.refused:
                 # Some hang up behind a message that they do not allow, such as Mosquitto 2.0.11.
                 error = _hung_up_after(delivery, error)
-            error.sent_bytes = size
+            error.sent_bytes = made.size
             raise error from error.__cause__
+        if not made.packets and not made.refused:
+            return made
+        size = made.size
         if delivery.unheard and not self._has_warned:
             self._has_warned = True
             text = "upstream %s: nobody subscribes to the topic of %d of %d messages"
@@ -129,8 +144,14 @@ class MqttSink(KeyedSink):
         self._judge(made, delivery, size)
         return made
 
-    def _rendered(self, batch: Batch, packet_bytes_max: int) -> Packets:
-        return self._renderer.render(batch.records(self._matches), packet_bytes_max)
+    def _parts(self, batch: Batch, packet_bytes_max: int) -> Iterator[Packets]:
+        """Rendered one by one as they are asked for, each in a thread: that blocks."""
+        before = 0
+        slices = slices_in(batch, self._matches)
+        for some in gathered(slices, _FIRST_RECORDS, _PART_RECORDS):
+            made = self._renderer.render(some, packet_bytes_max, before)
+            before += len(made.packets)
+            yield made
 
     def _judge(self, made: Packets, delivery: Delivery, size: int) -> None:
         """Raise what the broker has said of some records, or of all."""
@@ -196,7 +217,8 @@ class MqttSink(KeyedSink):
         stream = await dial(settings.host, settings.port, tls)
         connection = MqttConnection(stream, settings, self._upstream.timeout, self._heard)
         try:
-            await connection.log_in(user, password)
+            with handshake(self._upstream.timeout):
+                await connection.log_in(user, password)
         except BaseException:
             # Also on Cancelled: nobody else holds this stream yet.
             await trio.aclose_forcefully(stream)

@@ -7,7 +7,7 @@ be cancelled. Whatever goes wrong is a `PostgresError`, or an OSError where ther
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -16,7 +16,9 @@ from psycopg import generators, pq
 from psycopg.conninfo import make_conninfo
 from psycopg.waiting import Ready, Wait
 
+from edge_agent.forward.handshake import handshake
 from edge_agent.forward.progress_stream import queued_bytes
+from edge_agent.forward.sinks.postgres.sqlstates import PostgresError
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -24,18 +26,6 @@ W = TypeVar("W")
 _PIECE_BYTES: Final = 64 * 1024
 _GOOD: Final = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COPY_IN)
 _FIELD: Final = pq.DiagnosticField
-
-
-class PostgresError(Exception):
-    """What the server, or libpq, says went wrong.
-
-    Attributes:
-        sqlstate: five characters; "" where there is none.
-    """
-
-    def __init__(self, message: str, sqlstate: str = "") -> None:
-        super().__init__(message)
-        self.sqlstate = sqlstate
 
 
 class PostgresConnection:
@@ -62,6 +52,10 @@ class PostgresConnection:
         for result in results:
             _raise_for(result)
         return results
+
+    async def statuses(self, statements: str) -> list[str]:
+        """What the server calls what each did: ``INSERT 0 10``, ``COMMIT``. Raises as `run`."""
+        return [_text(one.command_status) or "" for one in await self.run(statements)]
 
     async def rows(self, statement: str) -> list[tuple[str | None, ...]]:
         """The rows of a question, as text. Raises as `run`."""
@@ -107,6 +101,7 @@ async def connect(parameters: dict[str, Any], host: str, timeout: float) -> Post
 
     Raises:
         PostgresError: refused.
+        SinkUnavailable: what answers says nothing.
         OSError: no such host.
         trio.TooSlowError: not within ``timeout`` seconds.
     """
@@ -116,8 +111,15 @@ async def connect(parameters: dict[str, Any], host: str, timeout: float) -> Post
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         hosts = {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
         generator = generators.connect(make_conninfo(**parameters, **hosts))
-        # Its socket is another one for each address.
-        return PostgresConnection(await _driven(generator, lambda it: _ready(*it)), timeout)
+
+        async def ready(it: tuple[int, Wait]) -> Ready:
+            # The socket is another one for each address.
+            if it[1] != Wait.R:
+                return await _ready(*it)
+            with handshake(timeout):
+                return await _ready(*it)
+
+        return PostgresConnection(await _driven(generator, ready), timeout)
 
 
 async def _driven(generator: Generator[W, Ready, T], ready: Callable[[W], Awaitable[Ready]]) -> T:
@@ -188,8 +190,3 @@ def _said(error: psycopg.Error) -> PostgresError:
 
 def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "replace")
-
-
-def statuses(results: Sequence[pq.abc.PGresult]) -> list[str]:
-    """What the server calls each of what it did: ``INSERT 0 10``, ``COMMIT``; "" for nothing."""
-    return [_text(result.command_status) or "" for result in results]

@@ -8,12 +8,17 @@
 It is acknowledged by the answer to COMMIT, which PostgreSQL gives when its log is on the disk
 (``synchronous_commit`` is switched on). A batch whose answer was lost comes again and conflicts
 with itself: nothing is done, and that is acknowledged.
+
+psycopg is 5 MB of memory and a fifth of a second of imports, so it is loaded, in a thread, by the
+first connection: an upstream that rests, or has had nothing to be sent, goes without.
 """
 
 from __future__ import annotations
 
 import ssl
-from typing import Any, Final
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import trio
@@ -25,18 +30,15 @@ from edge_agent.forward.credentials import read_secret
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep, probe_by_sending
 from edge_agent.forward.sink import Acknowledged, Batch, SinkParts
-from edge_agent.forward.sinks.postgres.connection import (
-    PostgresConnection,
-    PostgresError,
-    connect,
-    statuses,
-)
 from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
-from edge_agent.forward.sinks.postgres.sqlstates import sink_error
+from edge_agent.forward.sinks.postgres.sqlstates import PostgresError, sink_error
 from edge_agent.forward.sinks.postgres.table import Target
 from edge_agent.net.access import is_loopback
 from edge_agent.output.printable import printable, why
 from edge_agent.values.record import Record
+
+if TYPE_CHECKING:
+    from edge_agent.forward.sinks.postgres.connection import PostgresConnection
 
 _PORT: Final = 5432
 
@@ -82,7 +84,7 @@ class PostgresSink(KeyedSink):
         failure: SinkError
         try:
             await connection.copy(begin + self._target.copy, rows.body)
-            done = statuses(await connection.run(f"{self._target.put}; {end}"))
+            done = await connection.statuses(f"{self._target.put}; {end}")
             if done[-1:] == [end]:
                 return
             told = f"{printable(done[-1][:100]) if done else 'nothing'} instead of {end}"
@@ -105,9 +107,15 @@ class PostgresSink(KeyedSink):
             return self._connection
         await self.aclose()
         upstream = self._upstream
+        try:
+            driver = await self._run_blocking(_driver)
+        except ImportError as error:
+            # It is installed, and the libpq that it needs is not.
+            text = f"psycopg cannot be loaded: {why(error)}"
+            raise SinkUnavailable(text, slow=True, obstacle="here") from error
         parameters, host = await self._run_blocking(parameters_of, upstream)
         try:
-            self._connection = await connect(parameters, host, upstream.timeout)
+            self._connection = await driver.connect(parameters, host, upstream.timeout)
             if first:
                 await self._connection.run(first)
             await self._target.prepare(self._connection, upstream.timeout)
@@ -146,6 +154,10 @@ def parameters_of(upstream: Upstream) -> tuple[dict[str, Any], str]:
     if mode.startswith("verify"):
         given["sslrootcert"] = upstream.ca_file or ssl.get_default_verify_paths().cafile or "system"
     return {name: value for name, value in given.items() if value is not None}, host
+
+
+def _driver() -> ModuleType:
+    return import_module("edge_agent.forward.sinks.postgres.connection")
 
 
 def make(parts: SinkParts) -> PostgresSink:

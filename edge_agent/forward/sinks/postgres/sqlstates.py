@@ -34,6 +34,18 @@ _PASSES: Final = (
 )  # fmt: skip
 
 
+class PostgresError(Exception):
+    """What the server, or libpq, says went wrong.
+
+    Attributes:
+        sqlstate: five characters; "" where there is none.
+    """
+
+    def __init__(self, message: str, sqlstate: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
 def sink_error(message: str, sqlstate: str, *, log_in: bool = False) -> SinkError:
     """What to raise for it; ``log_in``: it came while the connection was made."""
     text = printable(message)[:500]

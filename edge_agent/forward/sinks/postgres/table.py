@@ -8,11 +8,14 @@ with whatever else of a row: without one a batch that is sent again would be the
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.sinks.postgres.connection import PostgresConnection, PostgresError
 from edge_agent.forward.sinks.postgres.rows import COLUMNS
+from edge_agent.forward.sinks.postgres.sqlstates import PostgresError
+
+if TYPE_CHECKING:
+    from edge_agent.forward.sinks.postgres.connection import PostgresConnection
 
 KEY: Final = ("epoch", "log", "seq", "variant")
 _BATCH: Final = "edge_agent_batch"

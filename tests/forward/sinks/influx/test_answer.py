@@ -11,7 +11,7 @@ from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.sinks.http.answer import HttpAnswer
 from edge_agent.forward.sinks.influx.answer import judge_lines, named_by
 from edge_agent.forward.sinks.influx.lines import LineRenderer
-from tests.forward.sinks.influx.test_lines import record
+from tests.forward.sinks.influx.test_lines import record, slices
 
 CONFLICT = (
     'partial write: field type conflict: input field "t" on measurement "t/1" is type string,'
@@ -77,7 +77,7 @@ RECORDS = [
 
 
 def test_the_very_records_of_a_conflict_are_found() -> None:
-    named = named_by(answer(400, CONFLICT), RECORDS, LineRenderer(InfluxTable(), "a"))
+    named = named_by(answer(400, CONFLICT), slices(*RECORDS), LineRenderer(InfluxTable(), "a"))
     assert list(named) == [2, 3] and "type string" in named[2]
 
 
@@ -88,7 +88,7 @@ def test_the_very_records_of_a_conflict_are_found() -> None:
     "partial write: unable to parse 'm': missing fields dropped=0",
 ])  # fmt: skip
 def test_where_it_cannot_be_told_which_records_none_is_named(error: str) -> None:
-    assert named_by(answer(400, error), RECORDS, LineRenderer(InfluxTable(), "a")) == {}
+    assert named_by(answer(400, error), slices(*RECORDS), LineRenderer(InfluxTable(), "a")) == {}
 
 
 @pytest.mark.parametrize("kind, fields, found", [
@@ -99,5 +99,5 @@ def test_where_it_cannot_be_told_which_records_none_is_named(error: str) -> None
 def test_types_are_told_apart(kind: str, fields: dict[str, object], found: bool) -> None:
     error = CONFLICT.replace("string", kind).replace("dropped=2", "dropped=1")
     renderer = LineRenderer(InfluxTable(integers=True), "a")
-    named = named_by(answer(400, error), [record({**fields, "x": 0})], renderer)
+    named = named_by(answer(400, error), slices(record({**fields, "x": 0})), renderer)
     assert bool(named) == found

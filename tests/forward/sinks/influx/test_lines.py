@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from time import thread_time
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from benchmarks.processes import free_port
 from benchmarks.upstreams.servers import HttpDatabase, influxdb
 from edge_agent.config import InfluxTable
+from edge_agent.forward.run_slices import RunSlice
 from edge_agent.forward.sinks.influx.lines import LineRenderer
 from edge_agent.values.record import Record, TimeQuality
 from tests.forward.support import NOW_NS
@@ -40,8 +42,14 @@ def record(
     )  # fmt: skip
 
 
+def slices(*records: Record) -> list[RunSlice]:
+    return [RunSlice.of(one) for one in records]
+
+
 def line(fields: dict[str, Any], table: InfluxTable | None = None, **more: Any) -> str:
-    (found,) = LineRenderer(table or InfluxTable(), AGENT).render([record(fields, **more)]).lines
+    (found,) = (
+        LineRenderer(table or InfluxTable(), AGENT).render(slices(record(fields, **more))).lines
+    )
     return found
 
 
@@ -89,7 +97,7 @@ def test_what_the_protocol_cannot_say_is_left_out() -> None:
 
 def test_a_record_of_which_nothing_is_left_is_told_and_hides_no_other() -> None:
     records = [record({"t": float(n)} if n % 2 else {"l": [n]}, seq=n) for n in range(1, 7)]
-    found = LineRenderer(InfluxTable(), AGENT).render([*records, record({}, seq=9)])
+    found = LineRenderer(InfluxTable(), AGENT).render(slices(*records, record({}, seq=9)))
     assert len(found.lines) == 3 and found.unsaid == [2, 4, 6, 9]
     assert [one.split()[1] for one in found.lines] == ["t=1.0", "t=3.0", "t=5.0"]
 
@@ -99,14 +107,15 @@ def test_quick_and_careful_ways_say_the_same() -> None:
         {"t": 1.5, "n": 3},
         {"b": False, "1e5": 2**63},
         {"a b": 1e-7, "ü=,": -1.5e300},
+        {":x": 1.5, "a:b": 2, "[": 3, "null": True},
     ]
     careful = LineRenderer(InfluxTable(tag_fields=()), AGENT)
     for fields in plain:
         with_text = said(fields | {"s": "x"})
         assert said(fields) + ',s="x"' == with_text.replace("1e-07", "1e-7").replace("e+", "e")
     mixed = [record(one) for one in (*plain, {"s": 'x":1'}, {"t": None, "u": 1}, *plain)]
-    together = careful.render(mixed)
-    alone = [careful.render([one]) for one in mixed]
+    together = careful.render(slices(*mixed))
+    alone = [careful.render(slices(one)) for one in mixed]
     assert together.lines == [found.lines[0] for found in alone]
 
 
@@ -114,7 +123,7 @@ def test_names_that_no_two_records_share_cost_no_more_than_others() -> None:
     def cost_s(names: int) -> float:
         given_ = [record({f"k{n % names}_{m}": 1 for m in range(50)}) for n in range(1000)]
         begun = thread_time()
-        rendered = LineRenderer(InfluxTable(), AGENT).render(given_)
+        rendered = LineRenderer(InfluxTable(), AGENT).render(slices(*given_))
         assert len(rendered.lines) == 1000 and not rendered.unsaid
         return thread_time() - begun
 
@@ -127,11 +136,11 @@ def test_long_names_above_many_values_are_not_joined(chain: bool) -> None:
     below = {f"{n}": {"a": 1} if chain else 1 for n in range(3000)}
     renderer = LineRenderer(InfluxTable(tag_fields=("a",)), AGENT)
     tracemalloc.start()
-    rendered = renderer.render([record({"x" * 30_000: below}), record({"t": 1})])
+    rendered = renderer.render(slices(record({"x" * 30_000: below}), record({"t": 1})))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert rendered.unsaid == [7] and len(rendered.lines) == 1 and peak < 2_000_000
-    assert renderer.texts(record({"x" * 30_000: below})) == {}
+    assert renderer.texts({"x" * 30_000: below}) == {}
 
 
 def test_text_fields_can_be_tags() -> None:
@@ -143,7 +152,7 @@ def test_text_fields_can_be_tags() -> None:
 def test_victoria_gets_no_text_and_times_as_they_are() -> None:
     table = InfluxTable(victoria=True, tags=(), tag_fields=("room",))
     assert line({"room": "a", "s": "x", "t": 1}, table) == f"t/1,room=a t=1 {NOW_NS + 1234}"
-    assert LineRenderer(table, AGENT).render([record({"s": "x"})]).unsaid == [7]
+    assert LineRenderer(table, AGENT).render(slices(record({"s": "x"}))).unsaid == [7]
 
 
 @pytest.mark.parametrize("quality, time_ns, expected", [
@@ -175,8 +184,53 @@ def test_records_less_than_a_thousand_apart_never_share_a_time(
 def test_a_million_records_of_one_millisecond_have_a_time_each() -> None:
     renderer = LineRenderer(InfluxTable(), AGENT)
     records = [record({"t": 1}, seq=seq, time_ns=NOW_NS) for seq in range(1, 10**6, 997)]
-    times = {one.rpartition(" ")[2] for one in renderer.render(records).lines}
+    times = {one.rpartition(" ")[2] for one in renderer.render(slices(*records)).lines}
     assert len(times) == len(records)
+
+
+_anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers(-(2**63), 2**64 - 1)
+    | st.text(max_size=4) | st.binary(max_size=2) | st.just(object()),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)  # fmt: skip
+_runs = st.lists(
+    st.tuples(
+        st.sampled_from(["t/1", "a b", "$rule/x"]),
+        st.booleans(),
+        st.lists(st.dictionaries(st.sampled_from(["t", "u,", "n\\", ""]) | st.text(max_size=3),
+                                 _anything, max_size=3), min_size=1, max_size=5),
+        st.integers(0, 5 * MS),
+    ),
+    max_size=4,
+)  # fmt: skip
+
+
+@given(_runs, st.booleans(), st.booleans(), st.sampled_from([1, 1000]))
+def test_many_at_once_become_what_each_becomes_by_itself(
+    runs: list[tuple[str, bool, list[dict[str, Any]], int]],
+    unique: bool,
+    integers: bool,
+    unit_ns: int,
+) -> None:
+    table = InfluxTable(unique_times=unique, integers=integers, tag_fields=("t", "n\\"))
+    several, records = list[RunSlice](), list[Record]()
+    for stream, is_foreign, fields, at in runs:
+        made = [
+            record(
+                one, seq=len(records) + n, stream=stream, source=stream,
+                time_ns=NOW_NS + n * at, quality="sensor" if n % 3 else "arrival",
+                **({"origin": "o", "origin_seq": 999 + n} if is_foreign else {}),
+            )
+            for n, one in enumerate(fields)
+        ]  # fmt: skip
+        times = [(one.time_ns, one.quality) for one in made]
+        several.append(replace(RunSlice.of(made[0]), fields=fields, times=times))
+        records += made
+    found = LineRenderer(table, AGENT, unit_ns).render(several)
+    alone = [LineRenderer(table, AGENT, unit_ns).render(slices(one)) for one in records]
+    assert found.lines == [line for one in alone for line in one.lines]
+    assert found.unsaid == [seq for one in alone for seq in one.unsaid]
 
 
 @pytest.fixture(scope="module")

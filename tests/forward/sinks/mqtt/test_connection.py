@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -100,6 +100,58 @@ async def test_what_is_refused_is_told_by_its_place_and_the_rest_arrives() -> No
         await connection.deliver(PACKETS, found)
         assert found.refused == {2: (0x87, "not authorised (0x87)")} and found.unheard == 1
         assert connection.is_good
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_made_meanwhile_follows_what_is_under_way() -> None:
+    link = connected(b"\x20\x06\0\0\x03\x21\0\x04")
+    async with link as (connection, far, _), trio.open_nursery() as nursery:
+        parts, asked = [PACKETS[2:3], [], PACKETS[3:], None], trio.Event()
+
+        async def following() -> list[bytes] | None:
+            if len(parts) == 1:
+                asked.set()
+            await trio.lowlevel.checkpoint()
+            return parts.pop(0)
+
+        async def deliver() -> None:
+            await connection.deliver(PACKETS[:2], Delivery(), following)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(connection.run)
+        nursery.start_soon(deliver)
+        # Nothing of the first is acknowledged yet.
+        assert await receive_until(far, 4 * SIZE) == b"".join(PACKETS[:4])
+        await asked.wait()
+        await far.send_all(acks(2, 3))
+        assert await receive_until(far, 2 * SIZE) == b"".join(PACKETS[4:6])
+        await far.send_all(acks(1, 4, 5, 6))
+        assert await receive_until(far, 4 * SIZE) == b"".join(PACKETS[6:])
+        await far.send_all(acks(7, 8, 9, 10))
+        await trio.sleep(PATIENCE_S)
+        raise AssertionError("it is delivered, and nobody says so")
+
+
+async def test_nothing_more_is_made_for_a_connection_that_has_ended() -> None:
+    async with connected() as (connection, far, _), trio.open_nursery() as nursery:
+        made = 0
+
+        async def following() -> list[bytes]:
+            nonlocal made
+            made += 1
+            await far.aclose()
+            while connection.failure is None:
+                await trio.lowlevel.checkpoint()
+            return PACKETS[2:3]
+
+        async def run() -> None:
+            with suppress(SinkUnavailable):
+                await connection.run()
+
+        nursery.start_soon(run)
+        with pytest.raises(SinkUnavailable):
+            await connection.deliver(PACKETS[:2], Delivery(), following)
+        assert made == 1
         nursery.cancel_scope.cancel()
 
 

@@ -8,7 +8,8 @@ import pytest
 import trio
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.sinks.postgres.connection import PostgresConnection, PostgresError, connect
+from edge_agent.forward.sinks.postgres.connection import PostgresConnection, connect
+from edge_agent.forward.sinks.postgres.sqlstates import PostgresError
 from edge_agent.forward.sinks.postgres.table import Target
 from tests.forward.sinks.postgres.server import new_database
 from tests.patience import PATIENCE_S
