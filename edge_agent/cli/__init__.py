@@ -20,6 +20,7 @@ import click
 
 from edge_agent import __version__
 from edge_agent.cli.common import Failure, first_of, set_up_logging
+from edge_agent.cli.process import EARLY_HANGUP
 from edge_agent.errors import EdgeAgentError
 
 #: Name to one line of help; `module_of` says where the command is.
@@ -77,6 +78,9 @@ class LazyGroup(click.Group):
         """The command itself, imported now."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "run":
+            # Before what takes long, which is importing it.
+            EARLY_HANGUP.watch()
         module = importlib.import_module(module_of(cmd_name))
         command: click.Command = module.command
         return command
