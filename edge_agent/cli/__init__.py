@@ -58,7 +58,7 @@ _MODULES: Final = {"import": "import_files"}
 #: Commands that write something beside its place first, and must not leave it there.
 TIDIES_UP: Final = frozenset(
     {"backup", "restore", "compact", "erase", "export", "check", "doctor", "config", "token", "tls"}
-    | {"bench"}
+    | {"bench", "setup"}
 )
 
 
