@@ -91,7 +91,14 @@ class Supervisor:
         await self.agent.wait()
         ended = time.monotonic()
         await self.start()
-        print(f"ended in {ended - began:.2f} s, ready {time.monotonic() - ended:.2f} s later")
+        ready = time.monotonic() - ended
+        print(f"ended in {ended - began:.2f} s, ready {ready:.2f} s later ({self.cpu_s:.2f} s CPU)")
+
+    @property
+    def cpu_s(self) -> float:
+        """What the agent has used so far."""
+        stat = Path(f"/proc/{self.agent.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def run(sensors: int, how: signal.Signals, folder: Path) -> str:
@@ -126,6 +133,7 @@ async def run(sensors: int, how: signal.Signals, folder: Path) -> str:
                  "kill", "-USR1", str(os.getpid())],
                 capture_stdout=True,
             )  # fmt: skip
+        print(f"the second agent: {supervisor.cpu_s:.2f} s CPU, all sessions back and {sensors}/s")
         supervisor.agent.terminate()
         await supervisor.agent.wait()
         nursery.cancel_scope.cancel()

@@ -20,6 +20,7 @@ import click
 
 from edge_agent import __version__
 from edge_agent.cli.common import Failure, first_of, set_up_logging
+from edge_agent.cli.process import EARLY_HANGUP
 from edge_agent.errors import EdgeAgentError
 
 #: Name to one line of help; `module_of` says where the command is.
@@ -57,7 +58,7 @@ _MODULES: Final = {"import": "import_files"}
 #: Commands that write something beside its place first, and must not leave it there.
 TIDIES_UP: Final = frozenset(
     {"backup", "restore", "compact", "erase", "export", "check", "doctor", "config", "token", "tls"}
-    | {"bench"}
+    | {"bench", "setup"}
 )
 
 
@@ -77,6 +78,9 @@ class LazyGroup(click.Group):
         """The command itself, imported now."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "run":
+            # Before what takes long, which is importing it.
+            EARLY_HANGUP.watch()
         module = importlib.import_module(module_of(cmd_name))
         command: click.Command = module.command
         return command

@@ -1,10 +1,13 @@
-"""Settings of the whole process: threads' turns, memory and its collection of garbage."""
+"""Settings of the whole process: threads' turns, memory, garbage, and signals at its edges."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import signal
 import sys
+import threading
+from typing import Final
 
 #: How long one thread may keep the interpreter while another wants it. With Python's 5 ms, a commit
 #: that has synced waits that long for a busy event loop before it can say so, and the event loop as
@@ -23,6 +26,31 @@ _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
 #: then clears what it takes from its heap: LMDB asks for 2 MiB for each file, of which it hardly
 #: ever uses more than a page. History's cost 1.9 MB.
 LARGE_BYTES = 1024 * 1024
+
+
+class EarlyHangup:
+    """A SIGHUP from before anybody obeys it: noted, where it would end the process.
+
+    Importing and opening the store take a board seconds, and whoever changed a certificate or the
+    configuration meanwhile says so with SIGHUP.
+
+    Attributes:
+        came: whether there was one.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def watch(self) -> None:
+        """From now on, whenever nobody else does."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGHUP, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.came = True
+
+
+EARLY_HANGUP: Final = EarlyHangup()
 
 
 def before_start() -> None:

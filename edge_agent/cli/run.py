@@ -48,8 +48,14 @@ def command(
     upstreams: tuple[str, ...],
 ) -> None:
     """Run the agent until SIGTERM or Ctrl-C; then it drains."""
-    reread = partial(settings_of, config, data, listen, http, upstreams)
-    settings = reread()
+    settings = settings_of(config, data, listen, http, upstreams)
+    was_empty = _is_empty(config)
+
+    def reread() -> Config:
+        if not was_empty:
+            refuse_emptied(config)
+        return settings_of(config, data, listen, http, upstreams)
+
     process.before_start()
     kept = _kept_sockets()
     refused: list[ExceptionGroup[OSError]] = []
@@ -67,6 +73,24 @@ def command(
         raise Failure(f"cannot run: {why(first_of(refused[0]))}") from refused[0]
     if not drained:
         raise Failure("ended by a second signal before everything was drained")
+
+
+def _is_empty(config: Path | None) -> bool:
+    try:
+        return config is None or not config.read_bytes().strip()
+    except OSError:
+        return False  # Whoever reads it says why.
+
+
+def refuse_emptied(config: Path | None) -> None:
+    """A file that held a configuration and is empty now is about to be written, or could not be,
+    as where a disk is full. Taken at its word it would remove every rule and upstream.
+
+    Raises:
+        ConfigError: it is empty.
+    """
+    if config is not None and config.is_file() and _is_empty(config):
+        raise ConfigError(str(config), "a configuration, as at the start", "an empty file")
 
 
 def settings_of(
@@ -153,6 +177,9 @@ async def _obey_signals(
 ) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         task_status.started()
+        if process.EARLY_HANGUP.came:
+            # Perhaps after the configuration was read.
+            hung_up.send_nowait(None)
         async for number in signals:
             if number == signal.SIGHUP:
                 with suppress(trio.WouldBlock):

@@ -127,12 +127,24 @@ def _configured(config: Path | None, data: str | None) -> Path:
 
 def own_names() -> Iterator[str]:
     """What this machine is called on its network: its names, then its addresses."""
-    host = socket.gethostname()
+    host = _ascii(socket.gethostname())
     names = [host]
-    if "." not in host:
+    if host.partition(".")[0] == "localhost":
+        names = []  # Nobody has named it: on another machine that means the other.
+    elif "." not in host:
         names += [f"{host}.{domain}" for domain in ("local", *_search_domains())]
     yield from filter(is_name, names)
     yield from own_addresses()
+
+
+def _ascii(host: str) -> str:
+    """A host's name as DNS and certificates have it, ``büro`` as ``xn--bro-hoa``; "" where it has
+    no such form.
+    """
+    try:
+        return host.rstrip(".").encode("idna").decode()
+    except UnicodeError:
+        return ""
 
 
 def own_addresses() -> Iterator[str]:

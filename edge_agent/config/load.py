@@ -159,7 +159,8 @@ def parse(text: str, where: str) -> Config:
 def _read(path: Path) -> str:
     try:
         refuse_pipes(path)
-        return path.read_text(encoding="utf-8")
+        # Some editors begin a file with a byte order mark, which is none of TOML's.
+        return path.read_text(encoding="utf-8").removeprefix("\ufeff")
     except OSError as error:
         raise ConfigError(str(path), "a readable file", error.strerror or str(error)) from None
     except UnicodeDecodeError as error:

@@ -73,6 +73,7 @@ class Upstreams:
         self._make, self._keep_for, self._log, self._drain_s = make, keep_for, log, drain_s
         self._all = [_OneUpstream(one, make(one)) for one in configured]
         self._nursery: trio.Nursery | None = None
+        self._started = trio.Event()
         self._stopping = trio.Event()
 
     @property
@@ -86,6 +87,7 @@ class Upstreams:
         async with trio.open_nursery() as self._nursery:
             for one in self._all:
                 self._nursery.start_soon(one.run)
+            self._started.set()
             await self._stopping.wait()
 
     def stop(self) -> None:
@@ -130,6 +132,8 @@ class Upstreams:
         return partial(self._change, after, given)
 
     async def _change(self, after: list[_OneUpstream], given: Sequence[Upstream]) -> None:
+        # No deadline: where forwarding never begins, the agent ends.
+        await self._started.wait()
         gone = [one for one in self._all if one not in after]
         if after == self._all or self._nursery is None or self._stopping.is_set():
             return

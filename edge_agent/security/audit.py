@@ -97,7 +97,9 @@ def audited(order: str, what: str, actor: Actor | None = None) -> Iterator[Order
     try:
         yield outcome
     except BaseException as error:
-        note(order, what, f"failed: {str(error) or type(error).__name__}", who)
+        # What is no mistake, but an end from outside, is worded for programmers.
+        told = str(error) if isinstance(error, Exception) else ""
+        note(order, what, f"failed: {told or type(error).__name__}", who)
         raise
     note(order, what, outcome.told, who)
 

@@ -3,7 +3,8 @@
 The certificate of both ports is looked at once a minute and on SIGHUP, and taken for the
 connections that come from then on: whoever renewed it, and whether files were written anew or links
 turned to others. What cannot be used, such as a file that is half written or does not fit its key,
-is told once and tried again at each look, and the old one stays in force.
+is told once and tried again at each look, and the old one stays in force; so it does where the new
+one has ended, by a clock that is set, and the old one has not.
 
 One that our own authority made is renewed here, where this process may do that, once the clock is
 set: its end is compared with it. The key stays, so that certificate and key fit at every moment,
@@ -28,7 +29,7 @@ import trio
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
 from edge_agent.security.audit import AGENT, note
-from edge_agent.security.certificate_life import certificate_life
+from edge_agent.security.certificate_life import certificate_end, certificate_life
 from edge_agent.system.clock import Clock
 from edge_agent.system.files import FileState, file_state
 from edge_agent.values.record import NANOSECONDS, format_time
@@ -84,6 +85,7 @@ class Renewals:
         self._hangups = hangups
         self._ports: dict[str, tuple[ssl.SSLContext, Callable[[], ssl.SSLContext | None]]] = {}
         self._seen = _state(listen)
+        self._ends_s = _end(listen)
         self._told: set[str] = set()
 
     def add(
@@ -151,6 +153,8 @@ class Renewals:
         try:
             for context, make in tuple(self._ports.values()):
                 made.append((context, await trio.to_thread.run_sync(make)))
+            ends_s = await trio.to_thread.run_sync(_end, self._listen)
+            self._check_end(ends_s)
         except ConfigError as error:
             self._tell(str(error))
             return False
@@ -158,9 +162,20 @@ class Renewals:
             # Each connection is turned over to the new context. Written into the old one, which
             # is in use, a certificate whose key then does not fit would leave it with neither.
             context.sni_callback = partial(_turn_over, new)
+        self._ends_s = ends_s
         self._told.clear()
         logger.info("the ports have a new certificate: %s", self._listen.tls_certificate)
         return True
+
+    def _check_end(self, ends_s: float) -> None:
+        """Raises ConfigError where the one in force is good and its successor is not."""
+        now = None if self._clock is None else self._clock.read()
+        if now is None or not now.synced:
+            return
+        if ends_s <= now.wall_ns / NANOSECONDS < self._ends_s:
+            until = format_time(int(ends_s) * NANOSECONDS)
+            found = f"{self._listen.tls_certificate}, which ended {until}"
+            raise ConfigError("listen.tls_certificate", "a certificate that is still good", found)
 
     def _tell(self, trouble: str) -> bool:
         """Tell what is in the way, unless that was told; whether it is new."""
@@ -195,6 +210,14 @@ def _turn_over(
 ) -> None:
     if new is not None:
         connection.context = new
+
+
+def _end(listen: Listen) -> float:
+    """When the certificate in the file ends, seconds since 1970; never where nobody can tell."""
+    try:
+        return certificate_end(Path(listen.tls_certificate or ""))
+    except (OSError, ValueError):
+        return math.inf
 
 
 def _state(listen: Listen) -> tuple[FileState, ...] | None:

@@ -60,7 +60,8 @@ if TYPE_CHECKING:
 PUBLIC = 0o644
 #: A board that has not yet asked the time must not find the certificate "not yet valid".
 _NOT_BEFORE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-_DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+#: Machines are called with underscores, and clients take that, whatever DNS says of host names.
+_DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +144,28 @@ def make_ca(
     """
     files = _files(Path(folder))
     checked = _names(names)
-    if taken := [path for path in (*_paths(files), _former_key(files)) if path.exists()]:
+    taken = [path for path in (*_paths(files), _former_key(files)) if path.exists()]
+    if taken and not _is_begun(files):
         raise ConfigError(str(folder), "a folder without an authority in it", f"{taken[0].name}")
     moment = now or dt.datetime.now(dt.UTC)
     with _writing(files.ca.parent):
         _make_folder(files.ca.parent, 0o755)
         _make_folder(files.ca_key.parent, 0o700)
-        ca, ca_key = _new_authority(moment)
-        key = _new_key()
+        ca_key = _read_key(files.ca_key) if files.ca_key.exists() else _new_key()
+        key = _read_key(files.key) if files.key.exists() else _new_key()
+        ca = _new_authority(moment, ca_key)
         replace_file(files.ca_key, _pem(ca_key))
         replace_file(files.key, _pem(key), reader=reader)
         replace_file(files.ca, _certificate_pem(ca), PUBLIC)
         _issue(files, (ca, ca_key), key, checked, moment)
     return files
+
+
+def _is_begun(files: CaFiles) -> bool:
+    """Whether there are keys alone: `make_ca` was cut off before there was anything to trust."""
+    return files.ca_key.exists() and not any(
+        path.exists() for path in (files.ca, files.certificate, _former_key(files))
+    )
 
 
 def holds_authority(folder: str | Path) -> bool:
@@ -320,20 +330,17 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _new_authority(
-    now: dt.datetime,
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def _new_authority(now: dt.datetime, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
-    key, name = _new_key(), _subject("edge-agent CA")
-    made = (
+    name = _subject("edge-agent CA")
+    return (
         _builder(name, name, key.public_key(), key, _end(now, CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
-    return made, key
 
 
 def _issue(

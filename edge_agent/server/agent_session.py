@@ -39,7 +39,7 @@ from msgspec import structs
 from edge_agent.commit import Closed, Ticket
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
 from edge_agent.server.acks import Owed
-from edge_agent.server.closing import NotNow, Refused, not_now
+from edge_agent.server.closing import NotNow, Refused
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.held_records import HeldRecords, TooManyRanges
 from edge_agent.server.session import SessionBase, Taken
@@ -270,7 +270,7 @@ class AgentSession(SessionBase):
         if isinstance(why, ProtocolError):
             self._not_now = NotNow("forbidden_origin", FORBIDDEN_RETRY_S, why.message)
         else:
-            self._not_now = not_now(why, self._parts.random)
+            self._not_now = self._parts.not_now(why)
         self._socket.interrupt("refused")
 
     def _judged(self, blocks: Sequence[ForeignBlock]) -> list[_Judged]:

@@ -22,6 +22,7 @@ from edge_agent.security.token_uses import TokenUses
 from edge_agent.security.tokens import Tokens
 from edge_agent.server.acks import Teller
 from edge_agent.server.admission import Grant, Peer, RateLimits
+from edge_agent.server.closing import NotNow, Refused, not_now
 from edge_agent.server.fair_turns import Turns
 from edge_agent.server.flow_control import SessionWindows
 from edge_agent.server.keepalive import SilenceWatch
@@ -94,6 +95,8 @@ class Parts:
     unproved: UnprovedQuota = field(init=False)
     proved: ProvedQuota = field(init=False)
     posted: PostedKeys = field(init=False)
+    #: How many were connected when the agent began to stop; they come back together.
+    sent_away: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         listen, limits = self.listen, self.limits
@@ -146,6 +149,10 @@ class Parts:
         self.counters.bytes.value += size
         for item in refused:
             self.metrics.add("records_nacked_total", 1, item.code)
+
+    def not_now(self, refused: Refused) -> NotNow:
+        """What to tell a peer whose records the log does not take."""
+        return not_now(refused, self.random, self.sent_away)
 
     def apply_rules(self, runs: tuple[Run, ...]) -> tuple[tuple[Run, ...], tuple[Reject, ...]]:
         """What the rules before storing make of ``runs``, and what they set aside."""

@@ -36,7 +36,7 @@ from edge_agent.config import Rule
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.net.accepting import linger
 from edge_agent.rules import CompiledRules, compile_rules
-from edge_agent.server.closing import not_now, quarantined
+from edge_agent.server.closing import quarantined
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.handshake import HandshakeRefusal, Post
 from edge_agent.server.plain_session import plain_source
@@ -180,7 +180,7 @@ class Posts:
 
     def _not_now(self, trouble: StoreError | Closed) -> PostAnswer:
         # What reading a key raises is told alike.
-        reason = not_now(trouble, self._parts.random)  # type: ignore[arg-type] # see above
+        reason = self._parts.not_now(trouble)  # type: ignore[arg-type] # see above
         return error(503, reason.code, reason.message, reason.retry_after)
 
     async def _store(self, request: PostRequest, key: HeldKey | None) -> PostAnswer:

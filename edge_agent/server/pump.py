@@ -20,7 +20,7 @@ from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError
 from edge_agent.log import Log
 from edge_agent.server.acks import Answers, Owed
-from edge_agent.server.closing import LastWords, NotNow, close_of, not_now
+from edge_agent.server.closing import LastWords, NotNow, close_of
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.fair_turns import Turns
 from edge_agent.server.websocket import WebSocket
@@ -108,12 +108,12 @@ class Pump(ABC):
 
     def _last_words(self) -> LastWords:
         """Asked once what was accepted has settled, or has not in time."""
-        reason, dice = self._not_now, self._parts.random
+        reason = self._not_now
         # A refused entry says more than anything else.
         if self._answers.refusal is not None:
-            reason = not_now(self._answers.refusal, dice)
+            reason = self._parts.not_now(self._answers.refusal)
         elif reason is None and self._socket.end == "closing":
-            reason = not_now(Closed("the agent is stopping"), dice)
+            reason = self._parts.not_now(Closed("the agent is stopping"))
         if reason is None:
             return LastWords(None, *close_of(self._socket.end, self._failure))
         self._parts.metrics.add("stops_total", 1, reason.code)

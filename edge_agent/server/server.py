@@ -88,6 +88,7 @@ class Server:
                         for listener in listeners:
                             loops.start_soon(self._accept, listener, handlers)
                         task_status.started()
+                self._parts.sent_away = len(self._connections)
                 # Also where a listener broke: what is connected still gets its goodbye.
                 for connection in tuple(self._connections):
                     connection.say_goodbye()

@@ -24,7 +24,7 @@ import trio
 from edge_agent.commit import Closed, Ticket
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
 from edge_agent.server.acks import Owed
-from edge_agent.server.closing import LastWords, NotNow, not_now, quarantined
+from edge_agent.server.closing import LastWords, NotNow, quarantined
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.pump import Pump
 from edge_agent.server.source_claims import Claim
@@ -140,7 +140,7 @@ class SessionBase(Pump):
             await self._turn_away(error)
             return
         except (StoreFull, StoreFailed, Closed) as refusal:
-            self._not_now = not_now(refusal, self._parts.random)
+            self._not_now = self._parts.not_now(refusal)
             await self._farewell()
             return
         claim = self._parts.claims.take(self._source, self._taken_over, self._owner or "")
@@ -195,7 +195,7 @@ class SessionBase(Pump):
                     ticket = await log.append(Entry(numbering=numbering), soon=True)
                     await ticket.wait()
         except (StoreFull, StoreFailed, Closed) as refusal:
-            self._not_now = not_now(refusal, self._parts.random)
+            self._not_now = self._parts.not_now(refusal)
         except ProtocolError as error:
             # Somebody else was faster between the two looks.
             self._not_now = NotNow(error.code, FORBIDDEN_RETRY_S, error.message)

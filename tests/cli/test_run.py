@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,8 @@ import pytest
 import trio
 
 from edge_agent.agent import Running
-from edge_agent.cli.run import run_until_signal, settings_of
+from edge_agent.cli.process import EarlyHangup
+from edge_agent.cli.run import refuse_emptied, run_until_signal, settings_of
 from edge_agent.config import Config
 from edge_agent.errors import ConfigError
 from tests import preloaded
@@ -112,6 +115,68 @@ async def test_a_hangup_is_handed_on_and_ends_nothing(monkeypatch: pytest.Monkey
     monkeypatch.setattr("edge_agent.agent.run", renewing)
     with trio.fail_after(PATIENCE_S):
         assert await run_until_signal(Config()) is True
+
+
+async def test_a_hangup_from_before_anybody_obeys_it_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    early = EarlyHangup()
+    monkeypatch.setattr("edge_agent.cli.process.EARLY_HANGUP", early)
+    before = signal.getsignal(signal.SIGHUP)
+    heard = trio.Event()
+
+    async def renewing(
+        settings: object,
+        *,
+        stop: trio.Event,
+        hangups: trio.MemoryReceiveChannel[None],
+        reread: object,
+        kept: object,
+        task_status: trio.TaskStatus[Running],
+    ) -> None:
+        task_status.started(Running(("127.0.0.1:1",), None))
+        await hangups.receive()
+        heard.set()
+
+    monkeypatch.setattr("edge_agent.agent.run", renewing)
+    try:
+        early.watch()
+        signal.raise_signal(signal.SIGHUP)
+        with trio.fail_after(PATIENCE_S):
+            assert await run_until_signal(Config()) is True
+        # At the end, when nobody obeys any more, neither.
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert heard.is_set()
+
+
+def test_a_hangup_while_it_is_imported_does_not_end_it(tmp_path: Path) -> None:
+    # The command line as `edge-agent run` begins it: SIGHUP comes before the module is there.
+    probe = (
+        "import importlib, signal, sys\n"
+        "from edge_agent import cli\n"
+        "whole = importlib.import_module\n"
+        "def hung_up(name):\n"
+        "    signal.raise_signal(signal.SIGHUP)\n"
+        "    return whole(name)\n"
+        "cli.importlib.import_module = hung_up\n"
+        "cli.main(['run', '--config', sys.argv[1]])\n"
+    )
+    command = [sys.executable, "-c", probe, str(tmp_path / "none.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 78 and "No such file" in done.stderr, done
+
+
+def test_a_file_that_was_emptied_is_no_configuration_to_take_up(tmp_path: Path) -> None:
+    file = tmp_path / "edge-agent.toml"
+    refuse_emptied(file)  # Gone altogether: whoever reads it says so.
+    file.write_text("# nothing but a comment\n")
+    refuse_emptied(file)
+    refuse_emptied(None)
+    file.write_text(" \n")
+    with pytest.raises(ConfigError, match="as at the start, found an empty file"):
+        refuse_emptied(file)
 
 
 def test_a_configuration_that_cannot_be_used_ends_with_78() -> None:

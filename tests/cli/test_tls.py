@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from cryptography import x509
 
+from edge_agent.cli import tls
 from edge_agent.cli.tls import command, own_addresses, own_names
 from edge_agent.config import parse
 from edge_agent.security.certificate_life import RENEW_S, certificate_end
@@ -96,6 +97,27 @@ def test_what_this_machine_is_called_on_its_network_is_in_it(tmp_path: Path) -> 
     assert not any(ipaddress.ip_address(one).is_loopback for one in own)
     host = socket.gethostname()
     assert {host, f"{host.partition('.')[0]}.local"} & set(own_names())
+
+
+@pytest.mark.parametrize(
+    "host, names",
+    [
+        ("pi", ["pi", "pi.local"]),
+        ("my_pi", ["my_pi", "my_pi.local"]),
+        ("büro-pi", ["xn--bro-pi-3ya", "xn--bro-pi-3ya.local"]),
+        ("pi.example.org.", ["pi.example.org"]),
+        # What no other machine can use as a name of this one.
+        *[(other, []) for other in ("", "a b", "(none)", "-x", "a" * 64, "localhost", "\udcff")],
+        ("localhost.localdomain", []),
+    ],
+)
+def test_a_machines_name_is_told_as_certificates_have_it(
+    monkeypatch: pytest.MonkeyPatch, host: str, names: list[str]
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
+    monkeypatch.setattr(tls, "_search_domains", list)
+    monkeypatch.setattr(tls, "own_addresses", lambda: iter(()))
+    assert list(own_names()) == names
 
 
 def test_the_authoritys_key_has_a_folder_of_its_own(tmp_path: Path) -> None:

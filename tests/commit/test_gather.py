@@ -56,6 +56,53 @@ async def test_the_earliest_deadline_counts_and_is_told_only_when_it_moves_forwa
     assert gathered.deadline == now + 1
 
 
+async def filled(gathered: PendingEntries, entries: int, after: float) -> None:
+    """So many entries with a patience of 20, the first of them after so many seconds."""
+    await trio.sleep(after)
+    for _ in range(entries):
+        await gathered.put(entry(), 20)
+
+
+@pytest.mark.parametrize(
+    "before, after, entries, due",
+    [
+        (40, 4, 40, 20),  # All are back: one commit in twenty, and no fewer entries.
+        (40, 4, 60, 20),
+        (40, 4, 39, 24),  # One may still come.
+        (40, 19, 40, 20),
+        (40, 21, 40, 41),  # The last one was long ago: others may come behind these.
+        (31, 4, 31, 24),  # So few prove nothing.
+        (3, 4, 32, 20),
+    ],
+)
+async def test_a_group_that_is_whole_again_is_due_one_interval_after_the_last(
+    autojump_clock: trio.testing.MockClock, before: int, after: float, entries: int, due: float
+) -> None:
+    gathered, noted = gathering()
+    await filled(gathered, before, 0)
+    settle(gathered, gathered.take())
+    began = trio.current_time()
+    await filled(gathered, entries, after)
+    assert gathered.deadline - began == pytest.approx(due)
+    assert noted[-1] == gathered.deadline
+
+
+async def test_what_is_left_of_a_group_that_was_cut_keeps_its_own_patience(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    large = Entry(runs=entry().runs * 3)
+    gathered, _ = gathering(group_bytes=40 * Ticket(large).written)
+    for _ in range(40):
+        await gathered.put(large, 5)
+    for _ in range(10):
+        await gathered.put(entry(), 20)
+    began = trio.current_time()
+    assert len(gathered.take()) == 40 and gathered.deadline == began + 20
+    for _ in range(30):
+        await gathered.put(entry(), 20)
+    assert gathered.deadline == began + 20, "and not what those before would have waited"
+
+
 @pytest.mark.parametrize("limits", [{"group_bytes": 3 * WRITTEN}, {"records": 3}])
 async def test_a_full_group_is_due_at_once_and_cut_from_the_front(limits: dict[str, int]) -> None:
     gathered, _ = gathering(**limits)

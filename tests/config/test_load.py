@@ -227,6 +227,12 @@ def test_a_wrong_variable_is_blamed_by_name() -> None:
         from_env(LIMITS__QUERIES="many")
 
 
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text('\ufeff[listen]\naddress = "127.0.0.1:1"\n')
+    assert load_config(file, env={}, overrides={}).listen.address == "127.0.0.1:1"
+
+
 def test_a_file_that_is_missing_or_unreadable_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml: expected a readable file"):
         load_config(tmp_path / "absent.toml", env={}, overrides={})

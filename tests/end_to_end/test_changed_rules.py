@@ -50,6 +50,12 @@ async def test_sighup_takes_changed_rules_up_and_leaves_wrong_ones_alone(tmp_pat
         assert await upstreams(agent) == []
         await change(UPSTREAM, "upstream hub is new")
         assert await upstreams(agent) == ["hub"]
+        # A full disk leaves a file without anything in it; that removes no upstream.
+        (agent.folder / "edge-agent.toml").write_text("")
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: "found an empty file" in agent.output(), "it is told")
+        assert await upstreams(agent) == ["hub"]
         # What cannot be taken up is named.
         await change("[wear]\nbytes_per_day_max = '1GiB'\n", "alone (systemctl restart edge-agent)")
         assert "wear.bytes_per_day_max\n" in agent.output()

@@ -55,6 +55,20 @@ class Several:
         self.station.engine.keep_for([ConsumerSettings(name, "main") for name in names])
 
 
+async def test_a_change_from_before_forwarding_began_is_taken_up_once_it_has(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        several = Several(station, "a")
+        nursery.start_soon(several.upstreams.prepare([several.config("b")]))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(several.upstreams.run)
+        await until(lambda: [one.name for one in several.upstreams.configured] == ["b"])
+        await station.put(1)
+        await until(lambda: several.sinks["b"].sent)
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_stays_the_same_is_not_interrupted_by_who_comes_goes_or_changes(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:

@@ -102,6 +102,14 @@ def test_what_fails_is_noted_with_why(journal: JournalSocket) -> None:
     assert journal.orders() == [("erase", local_user().name, "here", "a/1", "failed: no room")]
 
 
+async def test_an_order_that_is_cut_off_is_noted_in_one_word(journal: JournalSocket) -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel("the agent is stopping")
+        with audited("reload", "files", Actor("SIGHUP")):
+            await trio.lowlevel.checkpoint()
+    assert journal.orders() == [("reload", "SIGHUP", "here", "files", "failed: Cancelled")]
+
+
 def test_without_journald_it_goes_where_other_lines_go(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         note("reload", "files", "done", Actor("SIGHUP"))

@@ -21,7 +21,7 @@ from edge_agent.security.renewal import Renewals
 from edge_agent.security.tls import make_ca, server_context
 from edge_agent.security.tokens import add_token
 from edge_agent.system.files import file_state
-from edge_agent.values.record import DAY_S
+from edge_agent.values.record import DAY_S, NANOSECONDS
 from tests.forward.support import until
 from tests.manual_clock import ManualClock
 
@@ -94,6 +94,43 @@ async def test_a_renewed_certificate_is_shown_from_then_on_and_a_wrong_one_never
             await send.send(None)
             await until(lambda: "have a new certificate" in caplog.text)
             assert names(context, ca) == ["new.example"] and told.times == 52
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+async def test_a_certificate_that_has_ended_does_not_replace_one_that_is_good(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_set: bool
+) -> None:
+    ca, clock = trustme.CA(), ManualClock(synced=is_set)
+    now = dt.datetime.fromtimestamp(clock.read().wall_ns / NANOSECONDS, dt.UTC)
+    day = dt.timedelta(days=1)
+    began = now - 100 * day
+    write(tmp_path, ca.issue_cert("old.example", not_before=began, not_after=now + day))
+    listen = Listen(tls_certificate=str(tmp_path / "cert.pem"), tls_key=str(tmp_path / "key.pem"))
+    send, receive = trio.open_memory_channel[None](1)
+    renewals = Renewals(listen, Told().online, receive, clock=clock)
+    context = server_context(listen)
+    assert context is not None
+    renewals.add("listen.address", context, partial(server_context, listen))
+
+    async def hang_up() -> None:
+        await send.send(None)
+        await until(lambda: receive.statistics().tasks_waiting_receive)
+
+    with caplog.at_level(logging.INFO):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(renewals.run)
+            write(tmp_path, ca.issue_cert("ended.example", not_before=began, not_after=now - day))
+            await hang_up()
+            # What a clock says that was never set is no reason.
+            assert ("a certificate that is still good, found" in caplog.text) is is_set
+            assert ("have a new certificate" in caplog.text) is not is_set
+            # Once the old one has ended as well there is nothing to keep, and the newer may be
+            # what the clock is wrong about.
+            clock.advance(2 * DAY_S)
+            write(tmp_path, ca.issue_cert("other.example", not_before=began, not_after=now - day))
+            await hang_up()
+            assert "have a new certificate" in caplog.text
             nursery.cancel_scope.cancel()
 
 

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from edge_agent.config.shape import Listen
 from edge_agent.errors import ConfigError
+from edge_agent.security import tls
 from edge_agent.security.certificate_life import certificate_end
 from edge_agent.security.tls import CaFiles, make_ca, renew, server_context
+from edge_agent.system.files import replace_file
 
 
 def context(files: CaFiles, key: Path | None = None) -> ssl.SSLContext:
@@ -71,6 +75,43 @@ def test_keys_can_be_read_by_their_owner_alone(tmp_path: Path) -> None:
     files = make_ca(tmp_path, ["agent.local"])
     assert files.key.stat().st_mode & 0o777 == 0o600
     assert files.ca_key.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_what_was_cut_off_while_it_was_made_goes_on_with_the_keys_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    left = written
+
+    def cut_off(path: Path, data: bytes, *more: object, **others: object) -> None:
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        replace_file(path, data)
+
+    monkeypatch.setattr(tls, "replace_file", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        make_ca(tmp_path / "tls", ["pi.local"])
+    monkeypatch.undo()
+    before = {file: file.read_bytes() for file in (tmp_path / "tls").rglob("*.pem")}
+    assert len(before) == written
+    if tls.holds_authority(tmp_path / "tls"):
+        renew(tmp_path / "tls", ["pi.local"])
+    else:
+        files = make_ca(tmp_path / "tls", ["pi.local"])
+        assert server_context(
+            Listen(tls_certificate=str(files.certificate), tls_key=str(files.key))
+        )
+    numbers = {file: load_numbers(data) for file, data in before.items() if "key" in file.name}
+    assert numbers == {file: load_numbers(file.read_bytes()) for file in numbers}
+
+
+def load_numbers(key: bytes) -> object:
+    """What a key is, however it was written."""
+    found = load_pem_private_key(key, None)
+    assert isinstance(found, ec.EllipticCurvePrivateKey)
+    return found.private_numbers()
 
 
 def test_a_board_in_the_past_makes_a_certificate_that_is_valid_today(tmp_path: Path) -> None:

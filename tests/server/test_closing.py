@@ -11,25 +11,28 @@ import trio.testing
 from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
 from edge_agent.server.closing import (
-    RETURN_WITHIN_S,
+    RETURN_FIRST_S,
+    RETURN_LAST_S,
+    RETURNS_PER_S,
     End,
     Ending,
     close_of,
     not_now,
     quarantined,
+    return_last_s,
 )
 from edge_agent.wire import Reject
 from tests.patience import PATIENCE_S
 
 
 def test_a_full_store_passes_its_hint_on() -> None:
-    told = not_now(StoreFull("log main is full", 12.5), random.Random(1))
+    told = not_now(StoreFull("log main is full", 12.5), random.Random(1), 1)
     assert (told.code, told.message) == ("store_full", "log main is full")
     assert told.retry_after >= 12.5
 
 
 def test_a_disk_that_refused_is_worth_another_try() -> None:
-    told = not_now(StoreFailed("EIO"), random.Random(1))
+    told = not_now(StoreFailed("EIO"), random.Random(1), 1)
     assert (told.code, told.message) == ("store_failed", "EIO")
     assert told.retry_after > 0
 
@@ -39,7 +42,7 @@ def test_all_who_are_refused_at_one_moment_are_told_other_times(
     refused: StoreFull | StoreFailed,
 ) -> None:
     dice = random.Random(1)
-    hints = [not_now(refused, dice).retry_after for _ in range(100)]
+    hints = [not_now(refused, dice, 100).retry_after for _ in range(100)]
     assert (
         len(set(hints)) == 100 and max(hints) > 1.8 * min(hints) and max(hints) < 2.1 * min(hints)
     )
@@ -47,10 +50,20 @@ def test_all_who_are_refused_at_one_moment_are_told_other_times(
 
 def test_a_planned_stop_asks_each_peer_to_return_at_another_time() -> None:
     dice = random.Random(1)
-    hints = {not_now(Closed("stopping"), dice).retry_after for _ in range(100)}
-    assert len(hints) == 100
-    assert max(hints) <= RETURN_WITHIN_S
-    assert min(hints) > 0
+    hints = {not_now(Closed("stopping"), dice, 500).retry_after for _ in range(500)}
+    assert len(hints) == 500
+    assert min(hints) >= RETURN_FIRST_S and 2.2 < max(hints) <= 2.5
+    # Nobody is asked to come before there can be somebody, and no crowd comes within one second.
+    within = max(sum(1 for hint in hints if since <= hint < since + 1) for since in hints)
+    assert within < 1.5 * RETURNS_PER_S
+
+
+@pytest.mark.parametrize(
+    "peers, last", [(0, 1.0), (1, 1.0), (500, 2.5), (1000, 5.0), (6000, 30.0), (10**6, 30.0)]
+)
+def test_the_more_peers_there_are_the_longer_they_take_to_return(peers: int, last: float) -> None:
+    assert return_last_s(peers) == last
+    assert RETURN_LAST_S[0] > RETURN_FIRST_S
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from edge_agent.config.quantities import Size
 from edge_agent.config.shape import Limits, Listen, Rule, Schema
 from edge_agent.rules import Ruled
 from edge_agent.rules.in_force import TURN_RECORDS
+from edge_agent.server import closing
 from edge_agent.values.record import Run
 from tests.patience import eventually
 from tests.server.support import (
@@ -278,8 +279,26 @@ class TestNotNow:
             await sensor.acked(2)
             stop = await sensor.receive()
             assert stop["code"] == "closing"
-            assert 0 < stop["retry_after"] <= 5
+            # It is the only one, so it need not stay away for long.
+            assert 0 < stop["retry_after"] <= 1
             assert (await sensor.closed())[0] == 1012
+
+    async def test_a_planned_stop_spreads_by_how_many_are_connected(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(closing, "RETURNS_PER_S", 0.1)
+        async with (
+            serving(tmp_path) as port,
+            session(port) as one,
+            session(port) as two,
+            session(port) as three,
+        ):
+            sensors = {"a": one, "b": two, "c": three}
+            for name, sensor in sensors.items():
+                await sensor.hello(name)
+            port.server.stop()
+            waits = [(await sensor.receive())["retry_after"] for sensor in sensors.values()]
+            assert max(waits) > 1, "three at a tenth a second: within thirty seconds"
 
     async def test_a_stop_does_not_wait_for_a_disk_that_hangs(self, tmp_path: Path) -> None:
         listen = hurried(close_timeout=0.4)

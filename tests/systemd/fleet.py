@@ -39,6 +39,10 @@ class Fleet:
     #: When the first session was lost, and when the last one was back.
     first_loss: float | None = None
     back: float | None = None
+    #: Each session that was opened after that: when.
+    returned: list[float] = field(default_factory=list)
+    #: What the agent asked to wait, and what chance made of it: the longest.
+    longest_wait: float = 0.0
     sent: int = 0
     is_over: bool = False
 
@@ -52,6 +56,8 @@ class Fleet:
     def on_open(self, number: int, sensors: int) -> None:
         self.open.add(number)
         self.opened += 1
+        if self.first_loss is not None:
+            self.returned.append(time.monotonic() - self.first_loss)
         if len(self.open) == sensors:
             self.back = time.monotonic()
 
@@ -66,6 +72,8 @@ class Fleet:
     def on_error(self, trouble: Trouble) -> None:
         if trouble.kind in ("unreachable", "refused"):
             self.failed[trouble.message] += 1
+        elif trouble.kind == "stop" and trouble.retry_in is not None:
+            self.longest_wait = max(self.longest_wait, trouble.retry_in)
 
 
 async def sensor(
@@ -113,12 +121,13 @@ async def run(given: argparse.Namespace) -> dict[str, object]:
         await trio.sleep(1)
         fleet.refused, fleet.lost = 0, 0
         fleet.failed.clear()
-        began = time.monotonic()
+        began, cpu = time.monotonic(), time.process_time()
         command = await trio.run_process(given.command, stdout=None, check=False)
         took = time.monotonic() - began
         await until(lambda: fleet.lost and len(fleet.open) == given.sensors, 120)
         assert fleet.first_loss is not None and fleet.back is not None
         back = fleet.back - fleet.first_loss
+        cpu = time.process_time() - cpu
         await trio.sleep(1)
         fleet.is_over = True
         done.set()
@@ -131,6 +140,9 @@ async def run(given: argparse.Namespace) -> dict[str, object]:
         "failed": dict(fleet.failed),
         "lost_sessions": fleet.lost,
         "all_back_s": round(back, 2),
+        "half_back_s": round(sorted(fleet.returned)[len(fleet.returned) // 2], 2),
+        "told_to_wait_s": round(fleet.longest_wait, 2),
+        "fleet_cpu_s": round(cpu, 2),
         "sent": fleet.sent,
         "stored": len(kept),
         "more_than_once": sum(1 for times in kept.values() if times > 1),

@@ -20,8 +20,10 @@ from edge_agent.config import format_address, parse_address
 from edge_agent.errors import ConfigError
 from edge_agent.net.access import is_loopback
 
-#: What an address becomes that is opened, and closed.
+#: What an address becomes that is opened, and closed. Where a machine has IPv6 alone it listens for
+#: both kinds: the other may only be late.
 EVERYWHERE: Final = "0.0.0.0"
+BOTH_KINDS: Final = ""
 THIS_MACHINE: Final = "127.0.0.1"
 SENSORS_PORT: Final = 8765
 PEOPLE_PORT: Final = 8766
@@ -37,6 +39,7 @@ class SetupPlan:
         tokens: the file of tokens.
         local_token: the secret of one of them, for commands on this machine.
         people: whether people on the network may look in, too.
+        everywhere: where an address listens that is opened.
     """
 
     config: Path
@@ -44,12 +47,13 @@ class SetupPlan:
     tokens: Path
     local_token: Path
     people: bool
+    everywhere: str = EVERYWHERE
 
     @classmethod
-    def beside(cls, config: Path, *, people: bool) -> SetupPlan:
+    def beside(cls, config: Path, *, people: bool, everywhere: str = EVERYWHERE) -> SetupPlan:
         """Everything in the folder of the configuration."""
-        folder = config.parent
-        return cls(config, folder / "tls", folder / "tokens", folder / LOCAL_TOKEN, people)
+        folder, token = config.parent, config.parent / LOCAL_TOKEN
+        return cls(config, folder / "tls", folder / "tokens", token, people, everywhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +86,14 @@ def changed(text: str, plan: SetupPlan) -> tuple[str, list[KeyChange]]:
         "tls_key": str(plan.tls / "server-key.pem"),
         "tokens": str(plan.tokens),
     }
-    _open(listen, "listen", SENSORS_PORT, changes)
+    _open(listen, "listen", SENSORS_PORT, changes, plan.everywhere)
     for key, value in own.items():
         if key not in listen:
             listen[key] = value
             changes.append(KeyChange(f"listen.{key}", None, value))
     if plan.people or "http" in document:
-        _open(_table(document, "http", plan), "http", PEOPLE_PORT, changes, to_all=plan.people)
+        where = plan.everywhere if plan.people else THIS_MACHINE
+        _open(_table(document, "http", plan), "http", PEOPLE_PORT, changes, where)
     return tomlkit.dumps(document), changes
 
 
@@ -125,6 +130,11 @@ def first_sensor(host: str, port: int, ca: Path, secret: str | None) -> list[str
     ]
 
 
+def sensors_url(host: str, port: int) -> str:
+    """Where sensors connect."""
+    return f"wss://{_named(host, port)}/ingest/STREAM"
+
+
 def page_url(host: str, port: int) -> str:
     """Where the page is for people on the network."""
     return f"https://{_named(host, port)}/"
@@ -134,17 +144,15 @@ def _named(host: str, port: int) -> str:
     return format_address(host, port)
 
 
-def _open(
-    table: Any, name: str, usual: int, changes: list[KeyChange], *, to_all: bool = True
-) -> None:
-    """Open an address on loopback to all; or put one back there that others reach."""
+def _open(table: Any, name: str, usual: int, changes: list[KeyChange], where: str) -> None:
+    """Open an address on loopback to all, at ``where``; or put one back there that others reach."""
     before = table.get("address")
     if before == "off":
         return
     host, port = (THIS_MACHINE, usual) if before is None else parse_address(str(before))
-    if is_loopback(host) != to_all:
+    if is_loopback(host) == is_loopback(where):
         return
-    after = format_address(EVERYWHERE if to_all else THIS_MACHINE, port)
+    after = format_address(where, port)
     table["address"] = after
     changes.append(KeyChange(f"{name}.address", None if before is None else str(before), after))
 

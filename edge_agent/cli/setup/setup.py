@@ -8,30 +8,39 @@ looked at as the agent's user; where a start would be refused, it stays as it wa
 
 from __future__ import annotations
 
+import os
 import pwd
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
+from msgspec import structs
 
 from edge_agent.cli.common import SYSTEM_CONFIG, Failure
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.setup.plan import (
+    BOTH_KINDS,
+    EVERYWHERE,
     SetupPlan,
     avahi_service,
     changed,
     first_sensor,
     page_url,
+    sensors_url,
 )
 from edge_agent.cli.tls import own_addresses, own_names
 from edge_agent.cli.user import agent_user, look_at_start, user_option
 from edge_agent.config import Config, parse, parse_address, people_url
 from edge_agent.errors import ConfigError
-from edge_agent.net.access import is_loopback
+from edge_agent.net.access import is_address, is_loopback
+from edge_agent.output.printable import printable
 from edge_agent.security.audit import audited
 from edge_agent.security.tls import CaFiles, holds_authority, make_ca, renew
 from edge_agent.security.tokens import add_token, list_tokens, rotate_token
@@ -78,15 +87,17 @@ def command(
     settings = _understood(text, config)
     reader = agent_user(settings, user)
     known = list(dict.fromkeys((*names, *own_names())))
-    known += _asked_names(known) if not yes else []
-    people = not no_page and _wants_people(settings, yes=yes)
-    plan = SetupPlan.beside(config.absolute(), people=people)
+    with _answered():
+        known += _asked_names(known) if not yes else []
+        people = not no_page and _wants_people(settings, yes=yes)
+    plan = SetupPlan.beside(config.absolute(), people=people, everywhere=_everywhere())
     if settings.listen.tokens is not None:
         plan = replace(plan, tokens=Path(settings.listen.tokens))
     new, changes = changed(text, plan)
     _propose(plan, known, [str(change) for change in changes])
-    if not yes and not click.confirm("Do this?", default=True):
-        raise Failure("nothing was changed")
+    with _answered():
+        if not yes and not click.confirm("Do this?", default=True):
+            raise Failure("nothing was changed")
     try:
         with audited("setup", f"{plan.config}, {plan.tls}, {plan.tokens}"):
             files = _certificate(plan.tls, known, reader)
@@ -97,25 +108,54 @@ def command(
             _write(plan.config, text, new, reader)
             settings = settings_of(plan.config)
             _announce(settings, plan)
-    except PermissionError as error:
-        raise Failure(f"{error.filename}: {error.strerror}: sudo edge-agent setup", 2) from None
+    except (PermissionError, ConfigError) as error:
+        cause = error if isinstance(error, PermissionError) else error.__cause__
+        if os.geteuid() == 0 or not isinstance(cause, PermissionError):
+            raise
+        where = cause.filename or plan.config.parent
+        raise Failure(f"{where}: {cause.strerror}: sudo edge-agent setup", 2) from None
     if not no_restart:
         _restart(plan.config)
     _tell(settings, plan, files, known, secrets)
 
 
+def _everywhere() -> str:
+    only_6 = {ip_address(one).version for one in own_addresses()} == {6}
+    return BOTH_KINDS if only_6 else EVERYWHERE
+
+
 def _read(config: Path) -> str:
     try:
-        return config.read_text(encoding="utf-8") if config.exists() else ""
+        text = config.read_text(encoding="utf-8") if config.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{config}: {error}", ConfigError.exit_code) from None
+    return text.removeprefix("\ufeff")
 
 
 def _understood(text: str, config: Path) -> Config:
     try:
         return parse(text, str(config))
     except ConfigError as error:
-        raise Failure(str(error), ConfigError.exit_code) from None
+        # Perhaps all that is wrong is what this is for: an address that others reach already,
+        # without certificate and tokens.
+        try:
+            new, _ = changed(text, SetupPlan.beside(config.absolute(), people=True))
+            found = parse(new, str(config))
+        except ConfigError:
+            raise Failure(str(error), ConfigError.exit_code) from None
+        return structs.replace(found, listen=structs.replace(found.listen, tls_certificate=None))
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Questions are asked: nothing is changed where nobody answers."""
+    try:
+        yield
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        text = "nothing was changed: nobody answers here; --yes takes what is proposed"
+        raise Failure(text, 2) from None
 
 
 def _wants_people(settings: Config, *, yes: bool) -> bool:
@@ -139,7 +179,12 @@ def _asked_names(known: list[str]) -> list[str]:
 
 def _propose(plan: SetupPlan, names: list[str], changes: list[str]) -> None:
     renewed = "renew the certificate in" if holds_authority(plan.tls) else "make a certificate in"
-    click.echo(f"\n{renewed} {plan.tls}, good for {', '.join(names)}")
+    click.echo(f"\n{renewed} {plan.tls}, good for {', '.join(names) or 'this machine alone'}")
+    if all(map(is_address, names)):
+        host = printable(socket.gethostname())
+        click.echo(f"    the name {host!r} cannot stand in it: --name NAME adds one that can")
+    if not any(own_addresses()):
+        click.echo("    no network is up: run this again when this machine has an address")
     click.echo(f"keep tokens in {plan.tokens}, one for root's commands in {plan.local_token}")
     click.echo(f"in {plan.config}: {'nothing to change' if not changes else ''}")
     for change in changes:
@@ -236,29 +281,35 @@ def _tell(
     names: list[str],
     secrets: dict[str, str | None],
 ) -> None:
-    host = _reached_by(names)
-    _, sensors = parse_address(settings.listen.address)
+    address, sensors = parse_address(settings.listen.address)
+    host = _reached_by(names, address)
     for name, secret in secrets.items():
         shown = secret or f"made before; a new secret: edge-agent token rotate {name}"
         click.echo(f"token {name:8} {shown}")
     if any(secrets.values()):
         click.echo("These are shown only now: note them.")
     click.echo(f"authority      {files.ca}: give it to sensors\n")
-    click.echo(f"sensors        wss://{host}:{sensors}/ingest/STREAM")
+    click.echo(f"sensors        {sensors_url(host, sensors)}")
     click.echo("The first one, from any machine that has the authority's file:\n")
     for line in first_sensor(host, sensors, files.ca, secrets[SENSORS]):
         click.echo(f"    {line}")
     if plan.people:
-        url = page_url(host, parse_address(settings.http.address)[1])
+        address, port = parse_address(settings.http.address)
+        url = page_url(_reached_by(names, address), port)
         click.echo(f"\nthe page       {url}  (sign in with the token {PEOPLE})")
         _show_code(url)
     elif (own := people_url(settings)) is not None:
         click.echo(f"\nthe page       {own}, on this machine alone")
 
 
-def _reached_by(names: list[str]) -> str:
-    """The name that most networks know: one by mDNS, else an address."""
-    addresses = list(own_addresses())
+def _reached_by(names: list[str], listens: str) -> str:
+    """Where ``listens`` is reached: itself, if it is one address; of all of the machine's the name
+    that most networks know, one by mDNS, else an address of its kind.
+    """
+    kinds = {EVERYWHERE: (4,), "::": (6,), BOTH_KINDS: (4, 6)}
+    if listens not in kinds:
+        return listens
+    addresses = [one for one in own_addresses() if ip_address(one).version in kinds[listens]]
     by_mdns = [name for name in names if name.endswith(".local")]
     if by_mdns and _AVAHI.is_dir():
         return by_mdns[0]

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.cli.setup.plan import SetupPlan, avahi_service, changed, first_sensor, page_url
+from edge_agent.cli.setup.plan import (
+    SetupPlan,
+    avahi_service,
+    changed,
+    first_sensor,
+    page_url,
+    sensors_url,
+)
 from edge_agent.config import parse
 from edge_agent.errors import ConfigError
 
@@ -35,6 +42,12 @@ def test_the_file_as_it_is_shipped_is_opened_and_keeps_its_comments() -> None:
 def test_without_a_file_there_is_one_with_what_it_needs() -> None:
     new, _ = changed("", PLAN)
     assert tomllib.loads(new)["listen"]["address"] == "0.0.0.0:8765"
+
+
+def test_on_ipv6_alone_it_listens_for_both_kinds() -> None:
+    plan = SetupPlan.beside(Path("/etc/edge-agent/edge-agent.toml"), people=True, everywhere="")
+    listen = parse(changed("", plan)[0], "new")
+    assert (listen.listen.address, listen.http.address) == (":8765", ":8766")
 
 
 def test_what_somebody_chose_stays() -> None:
@@ -84,6 +97,7 @@ def test_the_network_is_told_where_sensors_and_people_connect() -> None:
 
 
 def test_an_address_with_colons_is_in_brackets() -> None:
+    assert sensors_url("fd00::7", 8765) == "wss://[fd00::7]:8765/ingest/STREAM"
     assert page_url("2001:db8::7", 8766) == "https://[2001:db8::7]:8766/"
     assert (
         "https://[2001:db8::7]:8765/ingest" in first_sensor("2001:db8::7", 8765, Path("c"), "s")[0]

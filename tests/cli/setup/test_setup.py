@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ from click.testing import CliRunner, Result
 
 from edge_agent.cli import main
 from edge_agent.config import parse
+from edge_agent.security.tls import server_context
+from edge_agent.security.tokens import list_tokens
 from tests.end_to_end.support import AgentProcess, agents
+from tests.other_user import as_other_user, open_folder
 from tests.patience import PATIENCE_S
 
 
@@ -53,6 +58,126 @@ async def test_the_line_that_it_prints_sends_the_first_record(config: Path, tmp_
             )
         )
         assert json.loads(sent.stdout) == {"stored": 1, "refused": []}, sent.stderr
+
+
+def called(monkeypatch: pytest.MonkeyPatch, host: str, *addresses: str) -> None:
+    """The machine's name and addresses."""
+    monkeypatch.setattr("socket.gethostname", lambda: host)
+    for module in ("edge_agent.cli.tls", "edge_agent.cli.setup.setup"):
+        monkeypatch.setattr(f"{module}.own_addresses", lambda: iter(addresses))
+
+
+@pytest.mark.parametrize(
+    "addresses, listens, url",
+    [
+        (("fd00::7",), ":8765", "wss://[fd00::7]:8765/"),
+        (("fd00::7", "10.0.0.1"), "0.0.0.0:8765", "wss://10.0.0.1:8765/"),
+        (("10.0.0.1", "10.0.2.1"), "0.0.0.0:8765", "wss://10.0.0.1:8765/"),
+        ((), "0.0.0.0:8765", "wss://pi:8765/"),
+    ],
+)
+def test_what_it_prints_is_where_it_listens(
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    addresses: tuple[str, ...],
+    listens: str,
+    url: str,
+) -> None:
+    called(monkeypatch, "pi", *addresses)
+    done = setup(config, "--yes")
+    assert done.exit_code == 0, done.output
+    assert parse(config.read_text(), "it").listen.address == listens
+    assert url in done.output
+    assert ("no network is up" in done.output) is (not addresses)
+
+
+def test_an_address_that_others_reach_already_gets_what_it_lacks(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called(monkeypatch, "pi", "10.0.1.1")
+    config.write_text(config.read_text() + '[listen]\naddress = "0.0.0.0:8765"\n')
+    done = setup(config, "--yes")
+    assert done.exit_code == 0, done.output
+    assert parse(config.read_text(), "it").listen.tls_certificate is not None
+    assert "wss://10.0.1.1:8765/" in done.output
+
+
+def test_another_mistake_is_still_told_as_it_is(config: Path) -> None:
+    config.write_text(config.read_text() + '[listen]\naddress = "0.0.0.0:8765"\nhost = 1\n')
+    done = setup(config, "--yes")
+    assert done.exit_code == 78 and "without TLS and tokens" in done.output
+    assert "listen.host" in done.output and not (config.parent / "tls").exists()
+
+
+def test_a_name_that_no_certificate_can_have_is_told(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called(monkeypatch, "a\x1b b", "10.0.0.1")
+    done = setup(config, "--yes")
+    assert done.exit_code == 0 and "\x1b" not in done.output
+    assert "b' cannot stand in it: --name NAME adds one that can" in done.output
+    assert "cannot stand in it" not in setup(config, "--yes", "--name", "barn.example").output
+
+
+def test_where_nobody_answers_nothing_is_changed_and_the_option_is_named(config: Path) -> None:
+    before = config.read_text()
+    done = setup(config)
+    assert done.exit_code == 2 and "--yes takes what is proposed" in done.output
+    assert config.read_text() == before and not (config.parent / "tls").exists()
+
+
+def test_wherever_it_is_interrupted_the_next_run_completes_it(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, folder, whole = config.read_text(), config.parent, os.rename
+    cut = left = 0
+
+    def interrupted(before: str, after: str, **folders: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise SystemExit(143)  # As SIGTERM ends it.
+        whole(before, after, **folders)
+
+    while True:
+        for one in folder.iterdir():
+            shutil.rmtree(one) if one.is_dir() else one.unlink()
+        config.write_text(text)
+        left = cut
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "rename", interrupted)
+            done = setup(config, "--yes")
+        if done.exit_code == 0:
+            break
+        assert done.exit_code == 143, done.output
+        # What has another name for a while is gone; the configuration is the old one or the new.
+        assert not list(folder.rglob(".*")), cut
+        parse(config.read_text(), "it")
+        done = setup(config, "--yes")
+        assert done.exit_code == 0, (cut, done.output)
+        listen = parse(config.read_text(), "it").listen
+        assert server_context(listen) is not None and listen.tokens is not None
+        assert {one.name for one in list_tokens(listen.tokens)} == {"sensors", "page", "local"}
+        cut += 1
+    assert cut >= 9, "keys, authority, certificate, three tokens, root's own, trial, configuration"
+
+
+@pytest.mark.needs("root", "unshare", "setpriv")
+def test_who_may_not_write_there_is_told_who_may_and_nothing_is_changed() -> None:
+    with open_folder() as folder:
+        config = folder / "edge-agent.toml"
+        config.write_text(f'[store]\npath = "{folder}/data"\nsize = "64MiB"\n')
+        words = ["setup", "--yes", "--no-restart", "--config", str(config)]
+        command = [*as_other_user(), sys.executable, "-m", "edge_agent", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "denied: sudo edge-agent setup" in done.stderr, done
+        assert [one.name for one in folder.iterdir()] == [config.name]
+
+
+def test_a_file_with_a_byte_order_mark_is_read_and_written_without(config: Path) -> None:
+    config.write_text("\ufeff" + config.read_text())
+    assert setup(config, "--yes").exit_code == 0
+    assert config.read_bytes().startswith(b"[store]")
 
 
 def test_again_it_keeps_tokens_and_authority(config: Path) -> None:
