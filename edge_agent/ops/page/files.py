@@ -33,6 +33,8 @@ _JOINED = {
     "charts.js": ("words.js", "steps.js", "plot.js", "chart.js"),
     "charts.css": ("page.css", "uplot.min.css"),
 }
+#: Parts of these that are asked for by themselves, too; the others are not served.
+_ALONE = frozenset({"renew.js", "page.css"})
 #: What holds modules together while they are files of their own.
 _TIES = re.compile(rb"^(?:import [^;]*;\n|export )", re.MULTILINE)
 #: Of an answer made anew each time the packing has to be quick; below this many bytes it is not
@@ -58,7 +60,12 @@ def static_files() -> StaticFiles:
         digest.update(f"{name} {len(text)}\n".encode() + text)
     for name, parts in _JOINED.items():
         texts[name] = b"\n".join(_TIES.sub(b"", texts[part]) for part in parts)
-    packed = {name: gzip.compress(text, 9, mtime=0) for name, text in texts.items()}
+    only_joined = {part for parts in _JOINED.values() for part in parts} - _ALONE
+    packed = {
+        name: gzip.compress(text, 9, mtime=0)
+        for name, text in texts.items()
+        if name not in only_joined
+    }
     return StaticFiles(digest.hexdigest()[:16], packed)
 
 
