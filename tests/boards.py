@@ -9,16 +9,16 @@ their form):
   with the seventeen columns of ``stat``; the files of a card as in
   github.com/hakandundar34coding/system-monitoring-center, issue 45. An SDHCI host leaves the sum in
   the last byte of ``cid`` out, which is 00 then.
-- eMMC: github.com/armbian/build, pull request 246 (``cid``, ``type``, ``preferred_erase_size``), and
-  for ``life_time`` and ``pre_eol_info`` tomato64/tomato64, issue 86. That ``mmcblk0boot0`` lies
+- eMMC: github.com/armbian/build, pull request 246 (``cid``, ``type``, ``preferred_erase_size``),
+  and for ``life_time`` and ``pre_eol_info`` tomato64/tomato64, issue 86. That ``mmcblk0boot0`` lies
   within ``mmcblk0`` is from a listing of an RK3568 board (``fe2e0000.mmc``). That of a CM4 is the
   Pi 4's host with a first card of its own: put together from these.
-- USB on a Pi 4: github.com/openmediavault/openmediavault, pull request 746. Orange Pi PC2: 843 there.
-  What a disk behind a bridge says as ``wwid`` has blanks in it.
+- USB on a Pi 4: github.com/openmediavault/openmediavault, pull request 746; on an Orange Pi PC2:
+  843 there. What a disk behind a bridge says as ``wwid`` has blanks in it.
 - USB on a Pi 5: kernel messages of several boards (``1f00300000.usb/xhci-hcd.1/usb4``).
-- NVMe on a Pi 5: github.com/raspberrypi/rpi-eeprom, issue 535, for kernels that call its bus 0000, and
-  a disk resource of Talos Linux for those that call it 0001; its ``serial`` is filled up with blanks.
-- A card with command queueing has a cache, that of a Pi 5 too: raspberrypi/linux, pull request 6235.
+- NVMe on a Pi 5: github.com/raspberrypi/rpi-eeprom, issue 535, for kernels that call its bus 0000,
+  and a disk of Talos Linux for those that call it 0001. ``serial`` is filled up with blanks.
+- A card with command queueing has a cache: github.com/raspberrypi/linux, pull request 6235.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ DISKS = {
         {"device/wwid": "naa.55cd2e404b000001", "queue/write_cache": "write back"},
     ),
 }  # fmt: skip
-#: Of a disk and of a partition of it, as the kernel lines them up: 100 sectors were written, and 40.
+#: Of a disk and of a partition of it, as the kernel lines them up: 100 and 40 sectors written.
 _STAT = (
     "    9547     1609   615793    15642      713      649      100    13856        0    17336"
     "    33053      498      498 115872512     3506      156       47"

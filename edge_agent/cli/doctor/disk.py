@@ -49,7 +49,7 @@ _BACK_BYTES = 1024 * 1024
 
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs")
 _NO_JOURNAL = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk")
-#: What ext4 says of itself after an error (Linux 6.15 and newer; from 6.12 on there is no "ro" then),
+#: What ext4 says of itself after an error (from Linux 6.15 on; there is no "ro" then from 6.12 on),
 #: and a file system whose disk has gone.
 _GIVEN_UP = frozenset({"emergency_ro", "shutdown"})
 _GOOD = ("ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs")

@@ -60,7 +60,7 @@ def thinned(blocks: list[Block]) -> list[Record]:
     assert made is not None
     found = list(made_of(made, blocks[0].first).records())
     assert len(found) == made.count
-    # No two share a number: what upstreams are sent is known by the numbers it begins and ends with.
+    # No two share a number: what upstreams are sent is known by its first and last one.
     assert all(before.seq < after.seq for before, after in pairwise(found))
     assert made.covers == blocks[-1].last - blocks[0].first + 1
     assert sum(weight(record) for record in found) == made.covers
