@@ -88,7 +88,7 @@ def test_a_chart_shows_the_points_of_a_stream_and_zooming_asks_for_more_of_them(
 def test_the_first_question_of_a_chart_is_asked_once(
     browser: Browser, shown: Agent, view: str
 ) -> None:
-    with opened(browser, address(shown, "/")) as page:
+    with opened(browser, address(shown, "/"), is_still=True) as page:
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address(shown, f"/stream/greenhouse/1{view}"))
@@ -156,7 +156,7 @@ def test_on_a_telephone_nothing_is_wider_than_the_screen(
 @pytest.mark.parametrize("path", ["/", "/stream/greenhouse/1"])
 def test_the_first_view_is_small(browser: Browser, shown: Agent, path: str) -> None:
     sizes: list[int] = []
-    with opened(browser, address(shown, path), sizes) as page:
+    with opened(browser, address(shown, path), sizes, is_still=True) as page:
         page.wait_for_load_state("networkidle")
     assert 1_000 < sum(sizes) < FIRST_VIEW_BYTES
 
