@@ -52,8 +52,8 @@ def opened(
 ) -> Iterator[Page]:
     """A page in a window of its own; ``sizes`` gets those of all bodies. At the end nothing was
     complained about but that the agent answered ``refused``, where it was meant to, and nothing was
-    asked of anybody else. ``is_still``: its clock stands, so that nothing is asked for again however
-    long the first view takes.
+    asked of anybody else. ``is_still``: its clock stands, so that nothing is asked for again,
+    however long the first view takes.
     """
     context.setdefault("viewport", {"width": 1100, "height": 800})
     window = browser.new_context(timezone_id="Europe/Berlin", locale="en-GB", **context)
