@@ -164,7 +164,8 @@ def main() -> int:
     )
     if given.pip_audit:
         told, problem = by_asking(given.pip_audit)
-        print(f"asked: {problem or f'{len(told)} weaknesses'}")
+        unseen = f"{problem}: what became known after {as_of} was not looked for"
+        print(f"asked: {unseen if problem else f'{len(told)} weaknesses'}")
         found += told
     for line in found:
         print(f"  {line}")

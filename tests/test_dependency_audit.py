@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 from pathlib import Path
@@ -87,6 +88,21 @@ def test_a_weakness_makes_it_red_unless_it_does_nothing_here(
     program = pip_audit(tmp_path, {"pypi": None, "osv": None})
     monkeypatch.setattr(sys, "argv", ["audit", "--pip-audit", *program])
     assert main() == 0 and "does not answer" in capsys.readouterr().out
+
+
+def test_where_nobody_could_be_asked_it_says_what_was_not_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = pip_audit(tmp_path, {"pypi": SKIPPED, "osv": None})
+    monkeypatch.setattr(sys, "argv", ["audit", "--pip-audit", *program])
+    assert main() == 0
+    told = capsys.readouterr().out
+    assert f"osv does not answer: what became known after {kept()[0]} was not looked for" in told
+
+
+def test_it_is_said_until_when_the_file_knows_any() -> None:
+    day = dt.date.fromisoformat(kept()[0])
+    assert f"{day:%-d %B %Y}" in (LOCKS[0].parent / "SECURITY.md").read_text()
 
 
 def test_what_is_locked_has_no_weakness_that_is_known_here() -> None:

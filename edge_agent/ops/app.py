@@ -57,8 +57,9 @@ from edge_agent.ops.http_connection import (
 )
 from edge_agent.ops.long_answers import LiveView, Pieces, QueryAnswers
 from edge_agent.ops.orders.routes import OrderRoutes
+from edge_agent.ops.packed import takes_gzip
 from edge_agent.ops.page.chart_page import render_chart
-from edge_agent.ops.page.files import answer_file, answer_page, takes_gzip
+from edge_agent.ops.page.files import answer_file, answer_page
 from edge_agent.ops.page.frame import HEADERS
 from edge_agent.ops.page.page import QUARANTINE_SHOWN, render_locked, render_page
 from edge_agent.ops.page.stream_list import rows_of
@@ -90,9 +91,9 @@ _COMMON = (
 def make_app(watch: Watch, rules: Rules) -> App:
     """The application: the routes behind the door."""
     sign_in = SignIn(watch.sources, rules)
-    routes = _Routes(watch)
+    routes = make_routes(watch, sign_in)
     app = Starlette(
-        routes=_listed(routes, watch, sign_in),
+        routes=routes,
         exception_handlers={
             ProtocolError: _known_error,
             OrderRefused: _order_refused,
@@ -100,15 +101,13 @@ def make_app(watch: Watch, rules: Rules) -> App:
             HTTPException: _http_error,
         },
     )
-    return Door(app, routes.answer_query, rules, watch.sources, sign_in)
+    [query] = [route.app for route in routes if route.path == QUERY_PATH]
+    return Door(app, query, rules, watch.sources, sign_in)
 
 
 def make_routes(watch: Watch, sign_in: SignIn) -> list[Route]:
     """All that can be asked for; ``docs/http-api.md`` says of each what it takes and answers."""
-    return _listed(_Routes(watch), watch, sign_in)
-
-
-def _listed(routes: _Routes, watch: Watch, sign_in: SignIn) -> list[Route]:
+    routes = _Routes(watch)
     orders = OrderRoutes(watch.sources, _may_read)
     return [
         Route("/", routes.page),
@@ -120,7 +119,7 @@ def _listed(routes: _Routes, watch: Watch, sign_in: SignIn) -> list[Route]:
         Route("/metrics", routes.metrics),
         Route("/api/status", routes.status),
         Route("/api/streams", routes.streams),
-        Route(QUERY_PATH, routes.query),
+        Route(QUERY_PATH, _QueryApp(watch), methods=["GET"]),
         Route("/api/subscribe", routes.subscribe),
         Route("/api/consumers", orders.consumers, methods=["GET", "POST"]),
         Route("/api/resends", orders.resends, methods=["GET", "POST"]),
@@ -221,8 +220,6 @@ class _Routes:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._exposed = Exposed(watch.directory, watch.sources.config.http.expose)
-        self._queries = QueryAnswers(watch.sources.live, watch.sources.config.limits.queries)
-        self._history = HistoryAnswers(watch.sources, self._queries.places)
 
     async def page(self, request: Request) -> Response:
         may_read = _may_read(request)
@@ -295,27 +292,6 @@ class _Routes:
         listing = directory.listing(lambda name: may_read(name) and matches(name))
         return Pieces(stream_pieces(directory, listing), {"Content-Type": "application/json"})
 
-    async def query(self, request: Request) -> Response:
-        return await self._queried(request.scope)
-
-    async def answer_query(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`query` as an ASGI application of its own."""
-        try:
-            response = await self._queried(scope)
-        except (ProtocolError, StoreError) as error:
-            response = _response_to(error)
-        await response(scope, receive, send)
-
-    async def _queried(self, scope: Scope) -> Response:
-        query: bytes = scope["query_string"]
-        parameters = each_once(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-        shape = parameters.pop("format", "json")
-        may_read: Readable = scope[_MAY_READ]
-        if is_about_history(parameters):
-            packed = takes_gzip(Request(scope))
-            return await self._history.answer(parameters, shape, may_read, packed=packed)
-        return await self._queries.answer(parameters, shape, may_read)
-
     async def subscribe(self, request: Request) -> LiveView | Response:
         if request.method == "HEAD":
             return Response()
@@ -327,6 +303,32 @@ class _Routes:
             last_event_id=request.headers.get("last-event-id"),
             may_still=request.scope[_MAY_STILL],
         )
+
+
+class _QueryApp:
+    """Questions, as an ASGI application of its own: no route of Starlette is looked for first."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._queries = QueryAnswers(watch.sources.live, watch.sources.config.limits.queries)
+        self._history = HistoryAnswers(watch.sources, self._queries.places)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One question."""
+        try:
+            response = await self._answer(scope)
+        except (ProtocolError, StoreError) as error:
+            response = _response_to(error)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope) -> Response:
+        query: bytes = scope["query_string"]
+        parameters = each_once(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        shape = parameters.pop("format", "json")
+        may_read: Readable = scope[_MAY_READ]
+        if is_about_history(parameters):
+            pack = takes_gzip(Request(scope))
+            return await self._history.answer(parameters, shape, may_read, pack=pack)
+        return await self._queries.answer(parameters, shape, may_read)
 
 
 def error_response(status: int, code: str, message: str) -> Response:

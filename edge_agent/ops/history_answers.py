@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from edge_agent.history import no_history, parse_question
 from edge_agent.net.access import Readable
 from edge_agent.ops.long_answers import TYPES, Pieces, Places
+from edge_agent.ops.packed import PACKED_FROM, packed
 from edge_agent.values.moments import bad_query
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 #: What is larger keeps its place until it has been sent.
 _SMALL_BYTES = 256 * 1024
-#: Packing less than this would save no packet.
-_PACKED_FROM = 4000
-_QUICK = 1
 
 
 class HistoryAnswers:
@@ -32,9 +29,9 @@ class HistoryAnswers:
         self._rows_max = sources.config.limits.query_records
 
     async def answer(
-        self, parameters: Mapping[str, str], form: str, may_read: Readable, *, packed: bool = False
+        self, parameters: Mapping[str, str], form: str, may_read: Readable, *, pack: bool = False
     ) -> Response:
-        """The answer to the question in ``parameters``, as ``form`` json, ndjson or csv; ``packed``
+        """The answer to the question in ``parameters``, as ``form`` json, ndjson or csv; ``pack``
         where who asks takes that: a chart's figures get a fifth as long.
 
         Raises:
@@ -61,8 +58,7 @@ class HistoryAnswers:
         self._places.give_back()
         body = b"".join(answer.pieces)
         headers["Vary"] = "Accept-Encoding"
-        if packed and len(body) > _PACKED_FROM:
+        if pack and len(body) >= PACKED_FROM:
             headers["Content-Encoding"] = "gzip"
-            # Half a millisecond, which no ack is to wait for.
-            body = await trio.to_thread.run_sync(gzip.compress, body, _QUICK)
+            body = await trio.to_thread.run_sync(packed, body)
         return Response(body, headers=headers)

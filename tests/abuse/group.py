@@ -55,7 +55,7 @@ async def _run(place: Place, cases: Cases) -> Outcome:
     agent = place.agent
     async with agents(agent):
         async with singing(*_canary_of(place)) as song:
-            await trio.sleep(REST_S)
+            await song.rest(REST_S)
             begun = now()
             if cases.first is not None:
                 await cases.first(place)
@@ -65,7 +65,7 @@ async def _run(place: Place, cases: Cases) -> Outcome:
             await _try_all(place, cases, outcome)
             ended = now()
             outcome.memory = await _memory_back(place, before)
-            await trio.sleep(REST_S)
+            await song.rest(REST_S)
         # Upstreams go on to lie: only what came before is usual then.
         over = ended if cases.around is None else math.inf
         usual, tried = song.parted([(begun, over)])

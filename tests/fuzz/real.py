@@ -86,12 +86,12 @@ async def _beside_a_canary(agent: AgentProcess, report: Report, count: int, seed
     async with singing(agent.url) as song:
         first = turn = 0
         while first < count and agent.process is not None and agent.process.poll() is None:
-            await trio.sleep(REST_S)
+            await song.rest(REST_S)
             begun = now()
             last = min(first + BURST_INPUTS, count)
             first, turn = await _burst(agent, report, first, last, turn, seed)
             bursts.append((begun, now()))
-        await trio.sleep(REST_S)
+        await song.rest(REST_S)
     report.canary_errors += song.errors
     report.usual, report.fuzzed = song.parted(bursts)
     report.inputs["canary records"] = len(song.sung)

@@ -6,12 +6,15 @@ import json
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
+
+from tests.patience import PATIENCE_S
 
 #: A canary's p99 may be this many times its usual one, that of the same run.
 RATIO_MAX = 2.0
@@ -21,10 +24,14 @@ RATIO_MAX = 2.0
 FLOOR_S = 0.5
 
 
+#: Less than this says nothing of what is usual. It is what a slow machine comes to in a rest.
+LEAST = 20
+
+
 @dataclass
 class Song:
-    """What a canary met: when it sent each record (as `time.monotonic`), and how long its ack took,
-    in seconds. It is whole once the canary has ended.
+    """What a canary met so far: when it sent each record (as `time.monotonic`), and how long its
+    ack took, in seconds.
     """
 
     sung: list[tuple[float, float]] = field(default_factory=list)
@@ -39,6 +46,14 @@ class Song:
             (within if is_within else usual).append(took)
         return usual, within
 
+    async def rest(self, seconds: float) -> None:
+        """Let it sing undisturbed: so long, and until there is enough to tell what is usual."""
+        enough = len(self.sung) + LEAST
+        await trio.sleep(seconds)
+        with trio.fail_after(LEAST * PATIENCE_S):
+            while len(self.sung) < enough and not self.errors:
+                await trio.sleep(0.02)
+
 
 @asynccontextmanager
 async def singing(url: str, *options: str) -> AsyncIterator[Song]:
@@ -49,19 +64,30 @@ async def singing(url: str, *options: str) -> AsyncIterator[Song]:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert canary.stdin is not None and canary.stdout is not None
+    lines: Iterator[str] = iter(canary.stdout)
+
+    def listen() -> None:
+        for told in map(json.loads, lines):
+            if isinstance(told, str):
+                song.errors.append(told)
+            else:
+                song.sung.append((told[0], told[1]))
+
+    listener = threading.Thread(target=listen, name="canary", daemon=True)
     try:
-        first = await trio.to_thread.run_sync(canary.stdout.readline)
+        first = await trio.to_thread.run_sync(next, lines, "")
         assert first == "singing\n", first
+        listener.start()
         yield song
         canary.stdin.close()
-        told = json.loads(await trio.to_thread.run_sync(canary.stdout.read))
+        await trio.to_thread.run_sync(listener.join)
     finally:
         canary.kill()
         canary.wait()
+        if listener.ident is not None:
+            listener.join()
         canary.stdin.close()
         canary.stdout.close()
-    song.sung += [(begun, took) for begun, took in told["sung"]]
-    song.errors += told["errors"]
 
 
 def now() -> float:
@@ -75,5 +101,7 @@ def is_slow(tried: list[float], usual: list[float]) -> bool:
 
 
 def p99(latencies: list[float]) -> float:
-    """The 99th percentile."""
+    """The 99th percentile; of one, that one."""
+    if len(latencies) < 2:
+        return max(latencies, default=0.0)
     return statistics.quantiles(latencies, n=100)[98]

@@ -76,4 +76,4 @@ def test_what_lies_on_no_single_device_has_no_card(tmp_path: Path) -> None:
 def test_a_card_is_known_by_the_number_that_its_maker_gave_it(tmp_path: Path) -> None:
     board, card = Board(tmp_path), DISKS["Pi 4, SD"]
     board.holds(board.disk(card), tmp_path)
-    assert name_of(tmp_path, board.sys) == card.number == "035344534c3332478011223344556677"
+    assert name_of(tmp_path, board.sys) == card.number == "035344534e3634478011223344017700"

@@ -49,6 +49,9 @@ _BACK_BYTES = 1024 * 1024
 
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs")
 _NO_JOURNAL = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk")
+#: What ext4 says of itself after an error (from Linux 6.15 on; there is no "ro" then from 6.12 on),
+#: and a file system whose disk has gone.
+_GIVEN_UP = frozenset({"emergency_ro", "shutdown"})
 _GOOD = ("ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs")
 
 
@@ -104,6 +107,9 @@ def _what_loses(mount: Mount, device: Device | None) -> tuple[str, str] | None:
         return told, "put store.path on a disk of this machine"
     if "ro" in mount.options:
         return " is mounted read-only", "mount -o remount,rw; look into dmesg"
+    if mount.options & _GIVEN_UP:
+        told = " takes nothing any more since an error, though it is called rw"
+        return told, "look into dmesg; restart the machine, which checks it, or replace the card"
     if mount.options & {"nobarrier", "barrier=0"}:
         told = " without barriers: a sync does not reach the card"
         return told, "take nobarrier out of /etc/fstab"

@@ -273,10 +273,12 @@ def _column(column: Column, count: int, begin: int, end: int) -> Texts:
 
 
 def _decimals(column: Column, count: int, begin: int, end: int) -> Words:
-    """A sensor says the same few values again and again, so each becomes text once."""
+    """A sensor says the same few values again and again, so each becomes text once. They are floats
+    also where none of them has a fraction: 5.0 was sent, and is told as 5.0.
+    """
     scaled = scaled_in(column, count, begin, end)
     different = list(set(scaled))
-    texts = _values(Numbers(different, column.scale).floats())
+    texts = _values(list(map(float, Numbers(different, column.scale).floats())))
     return Words(dict(zip(different, texts, strict=True)), scaled)
 
 

@@ -76,9 +76,8 @@ def render_chart(stream: str, given: Mapping[str, str], now_s: float, *, signed_
         '<p class="soft">Drag across a chart to zoom in, with the shift key or a finger to move;'
         " a double click zooms out. The line is the mean, the band goes from the least to the"
         " greatest value.</p>"
-        '<details id="table"><summary>These figures as a table</summary>'
-        '<div class="wide" tabindex="0" role="group" aria-label="Table of the figures">'
-        "<table></table></div></details>"
+        f"{_folded('table', 'These figures as a table', 'Table of the figures')}"
+        f"{_folded('texts', 'Texts of this time', 'Table of the texts')}"
         '<section aria-labelledby="take"><h2 id="take">Take along</h2>'
         '<div class="row"><label for="address">Address of these figures as CSV</label>'
         '<input id="address" type="text" readonly>'
@@ -103,6 +102,15 @@ def render_chart(stream: str, given: Mapping[str, str], now_s: float, *, signed_
         attributes=f' data-stream="{name}" data-now="{now_s:.3f}" data-units="{units}"'
         f' data-times="{times}"',
         asked=() if asked is None else (asked,),
+    )
+
+
+def _folded(name: str, summary: str, label: str) -> str:
+    """A table that the script fills when somebody opens it."""
+    return (
+        f'<details id="{name}"><summary>{summary}</summary>'
+        f'<div class="wide" tabindex="0" role="group" aria-label="{label}">'
+        "<table></table></div></details>"
     )
 
 

@@ -19,6 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edge_agent.ops.packed import PACKED_FROM, packed, takes_gzip
+
 FOLDER = Path(__file__).parent / "static"
 PREFIX = "/static/"
 _TYPES = {
@@ -33,12 +35,10 @@ _JOINED = {
     "charts.js": ("words.js", "steps.js", "plot.js", "chart.js"),
     "charts.css": ("page.css", "uplot.min.css"),
 }
+#: Parts of these that are asked for by themselves, too; the others are not served.
+_ALONE = frozenset({"renew.js", "page.css"})
 #: What holds modules together while they are files of their own.
 _TIES = re.compile(rb"^(?:import [^;]*;\n|export )", re.MULTILINE)
-#: Of an answer made anew each time the packing has to be quick; below this many bytes it is not
-#: worth it.
-_QUICK = 1
-_PACKED_FROM = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,13 @@ def static_files() -> StaticFiles:
         digest.update(f"{name} {len(text)}\n".encode() + text)
     for name, parts in _JOINED.items():
         texts[name] = b"\n".join(_TIES.sub(b"", texts[part]) for part in parts)
-    packed = {name: gzip.compress(text, 9, mtime=0) for name, text in texts.items()}
-    return StaticFiles(digest.hexdigest()[:16], packed)
+    only_joined = {part for parts in _JOINED.values() for part in parts} - _ALONE
+    smallest = {
+        name: gzip.compress(text, 9, mtime=0)
+        for name, text in texts.items()
+        if name not in only_joined
+    }
+    return StaticFiles(digest.hexdigest()[:16], smallest)
 
 
 def path_of(name: str) -> str:
@@ -77,29 +82,21 @@ async def answer_file(request: Request) -> Response:
         "Content-Type": _TYPES[Path(name).suffix],
         "Cache-Control": "public, max-age=31536000, immutable",
     }
-    return _packed(request, files.packed[name], headers)
-
-
-def takes_gzip(request: Request) -> bool:
-    """Whether who asks can unpack."""
-    accepted = request.headers.get("accept-encoding", "")
-    return any(part.strip() == "gzip" for part in accepted.split(","))
+    body = files.packed[name]
+    if takes_gzip(request):
+        headers["Content-Encoding"] = "gzip"
+    else:
+        body = gzip.decompress(body)
+    headers["Vary"] = "Accept-Encoding"
+    return Response(body, headers=headers)
 
 
 def answer_page(
     request: Request, html: bytes, headers: dict[str, str], status: int = 200
 ) -> Response:
     """A page made just now."""
-    headers = {"Content-Type": "text/html; charset=utf-8", **headers}
-    if len(html) < _PACKED_FROM:
-        return Response(html, status, headers)
-    return _packed(request, gzip.compress(html, _QUICK, mtime=0), headers, status)
-
-
-def _packed(request: Request, body: bytes, headers: dict[str, str], status: int = 200) -> Response:
-    if takes_gzip(request):
+    headers = {"Content-Type": "text/html; charset=utf-8", "Vary": "Accept-Encoding", **headers}
+    if len(html) >= PACKED_FROM and takes_gzip(request):
         headers["Content-Encoding"] = "gzip"
-    else:
-        body = gzip.decompress(body)
-    headers["Vary"] = "Accept-Encoding"
-    return Response(body, status, headers)
+        html = packed(html)
+    return Response(html, status, headers)

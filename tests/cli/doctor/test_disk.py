@@ -33,6 +33,10 @@ GIB = 2**30
         ("ext4", "rw,relatime", "ok", "ext4"),
         ("ext4", "rw,noatime,errors=remount-ro", "ok", "ext4"),
         ("ext4", "ro,noatime", "fail", "read-only"),
+        # Recorded after a card fell off its bus, and an NVMe disk: prometheus/node_exporter, pull
+        # request 3717, and longhorn/longhorn, issue 13452, have the kernel's commits.
+        ("ext4", "rw,noatime,emergency_ro", "fail", "since an error"),
+        ("ext4", "rw,noatime,emergency_ro,shutdown", "fail", "since an error"),
         ("ext4", "rw,nobarrier", "fail", "barriers"),
         ("ext4", "rw,barrier=0", "fail", "barriers"),
         ("ext4", "rw,sync", "warn", "sync"),

@@ -46,11 +46,14 @@ def opened(
     url: str,
     sizes: list[int] | None = None,
     refused: str = "",
+    *,
+    is_still: bool = False,
     **context: Any,
 ) -> Iterator[Page]:
     """A page in a window of its own; ``sizes`` gets those of all bodies. At the end nothing was
     complained about but that the agent answered ``refused``, where it was meant to, and nothing was
-    asked of anybody else.
+    asked of anybody else. ``is_still``: its clock stands, so that nothing is asked for again,
+    however long the first view takes.
     """
     context.setdefault("viewport", {"width": 1100, "height": 800})
     window = browser.new_context(timezone_id="Europe/Berlin", locale="en-GB", **context)
@@ -70,6 +73,9 @@ def opened(
     )
     if sizes is not None:
         page.on("requestfinished", lambda asked: sizes.append(asked.sizes()["responseBodySize"]))
+    if is_still:
+        page.clock.install(time=(now_s := time.time()))
+        page.clock.pause_at(now_s + 1)
     page.goto(url)
     try:
         yield page

@@ -232,19 +232,17 @@ def test_a_chart_that_goes_on_by_itself_can_be_stopped(browser: Browser, trouble
         asked.clear()
         page.wait_for_timeout(4000)  # It would have asked after three.
         assert asked == []
-        page.click("text=Go on refreshing")
-        until(page, "document.getElementById('fresh').textContent === ''")
-        page.wait_for_timeout(100)
-        assert any("/api/query" in url for url in asked)
+        with page.expect_request(lambda request: "/api/query" in request.url):
+            page.click("text=Go on refreshing")
+        assert page.inner_text("#fresh") == ""
 
 
 @pytest.mark.parametrize("path", ["/", CHART, "/stream/strange"])
 def test_enlarged_to_the_utmost_nothing_has_to_be_moved_sideways(
     browser: Browser, troubled: Agent, path: str
 ) -> None:
-    with opened(
-        browser, address(troubled, path), viewport={"width": ENLARGED, "height": 640}
-    ) as page:
+    size = {"width": ENLARGED, "height": 640}
+    with opened(browser, address(troubled, path), viewport=size, is_still=True) as page:
         if path != "/":
             shows(page, "2m")
             page.wait_for_load_state("networkidle")

@@ -16,12 +16,12 @@ FIRST_VIEW_BYTES = 100 * 1024
 
 async def test_a_file_is_packed_and_kept_for_a_year(tmp_path: Path) -> None:
     async with agent(tmp_path) as running:
-        status, head, body = await running.get(path_of("page.js"), "Accept-Encoding: br, gzip")
-        assert status == 200 and gzip.decompress(body) == (FOLDER / "page.js").read_bytes()
+        status, head, body = await running.get(path_of("renew.js"), "Accept-Encoding: br, gzip")
+        assert status == 200 and gzip.decompress(body) == (FOLDER / "renew.js").read_bytes()
         assert "immutable" in head and "no-store" not in head and "content-encoding: gzip" in head
         assert "text/javascript" in head and "nosniff" in head
-        status, head, body = await running.get(path_of("page.js"))
-        assert body == (FOLDER / "page.js").read_bytes() and "encoding: gzip" not in head
+        status, head, body = await running.get(path_of("renew.js"))
+        assert body == (FOLDER / "renew.js").read_bytes() and "encoding: gzip" not in head
         page = await running.get("/", "Accept-Encoding: gzip")
         assert b"edge-agent" in gzip.decompress(page[2]) and "no-store" in page[1]
 
@@ -29,7 +29,7 @@ async def test_a_file_is_packed_and_kept_for_a_year(tmp_path: Path) -> None:
 async def test_what_is_none_of_the_files_is_not_there(tmp_path: Path) -> None:
     async with agent(tmp_path) as running:
         version = static_files().version
-        for path in ("README.md", "../page.py", "%2e%2e/page.py", "", "no.js"):
+        for path in ("README.md", "../page.py", "%2e%2e/page.py", "", "no.js", "page.js"):
             assert (await running.get(f"/static/{version}/{path}"))[0] == 404, path
         assert (await running.get("/static/0123456789abcdef/page.js"))[0] == 404
 

@@ -88,7 +88,7 @@ def test_a_chart_shows_the_points_of_a_stream_and_zooming_asks_for_more_of_them(
 def test_the_first_question_of_a_chart_is_asked_once(
     browser: Browser, shown: Agent, view: str
 ) -> None:
-    with opened(browser, address(shown, "/")) as page:
+    with opened(browser, address(shown, "/"), is_still=True) as page:
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address(shown, f"/stream/greenhouse/1{view}"))
@@ -156,7 +156,7 @@ def test_on_a_telephone_nothing_is_wider_than_the_screen(
 @pytest.mark.parametrize("path", ["/", "/stream/greenhouse/1"])
 def test_the_first_view_is_small(browser: Browser, shown: Agent, path: str) -> None:
     sizes: list[int] = []
-    with opened(browser, address(shown, path), sizes) as page:
+    with opened(browser, address(shown, path), sizes, is_still=True) as page:
         page.wait_for_load_state("networkidle")
     assert 1_000 < sum(sizes) < FIRST_VIEW_BYTES
 
@@ -185,5 +185,48 @@ def test_a_token_is_given_once_and_links_work_after_it(browser: Browser, tmp_pat
             page.wait_for_selector("#streams")
             revoke_token(file, "g")
             page.wait_for_selector("input[name=token]")
+    finally:
+        agent.stop()
+
+
+def test_a_stream_of_words_shows_them(browser: Browser, tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    try:
+        now = time.time()
+        door: list[dict[str, Any]] = [
+            {"time": now - 600, "door": {"state": "open"}, "by": "<b>Ada</b>", "locked": False},
+            {"time": now - 300, "door": {"state": "closed"}, "note": None, "list": ["a"]},
+        ]
+        send(agent, "front", door)
+        send(agent, "both", [{"time": now - 60, "t": 20, "mode": "a" * 600}, {"t": 21}])
+        with opened(browser, address(agent, "/stream/front?last=1h")) as page:
+            page.wait_for_selector("main[data-points]")
+            assert "no numbers, and the texts" in page.inner_text("#told")
+            # Unfolded already, as there is nothing else.
+            titles = page.locator("#texts thead th").all_inner_texts()
+            assert titles == ["Time", "door.state", "by", "locked"]
+            cells = page.locator("#texts tbody tr").all()
+            assert [row.locator("td").all_inner_texts() for row in cells] == [
+                ["closed", "", ""], ["open", "<b>Ada</b>", "false"],
+            ]  # fmt: skip
+            assert page.inner_text("#texts caption") == "2 records with texts, of all 2 records."
+            # Who folds it is not asked again, and what comes is there when it is unfolded.
+            page.click("#texts summary")
+            send(agent, "front", [{"door": {"state": "ajar"}}])
+            page.wait_for_selector("#texts td:has-text('ajar')", state="attached")
+            assert not page.evaluate("document.getElementById('texts').open")
+        with opened(browser, address(agent, "/stream/both?last=1h")) as page:
+            page.wait_for_selector("main[data-points]")
+            assert "a point for each" in page.inner_text("#told")
+            assert not page.evaluate("document.getElementById('texts').open")
+            page.click("#texts summary")
+            page.wait_for_selector("#texts td")
+            assert page.locator("#texts td").all_inner_texts() == ["a" * 500 + "…"]
+            assert page.evaluate("document.documentElement.scrollWidth") <= 1100
+        with opened(browser, address(agent, "/stream/nobody?last=1h")) as page:
+            page.wait_for_selector("main[data-points]")
+            assert "nothing was measured" in page.inner_text("#told")
+            page.click("#texts summary")
+            assert page.inner_text("#texts caption") == "No texts, true or false in all 0 records."
     finally:
         agent.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 import hypothesis.strategies as st
@@ -59,6 +60,8 @@ def thinned(blocks: list[Block]) -> list[Record]:
     assert made is not None
     found = list(made_of(made, blocks[0].first).records())
     assert len(found) == made.count
+    # No two share a number: what upstreams are sent is known by its first and last one.
+    assert all(before.seq < after.seq for before, after in pairwise(found))
     assert made.covers == blocks[-1].last - blocks[0].first + 1
     assert sum(weight(record) for record in found) == made.covers
     assert all(made.time_min_ns <= record.time_ns <= made.time_max_ns for record in found)

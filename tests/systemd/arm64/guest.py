@@ -173,6 +173,19 @@ def written() -> int:
     return int(Path("/sys/block/vda/stat").read_text().split()[6]) * 512
 
 
+def settled(agent: Agent) -> tuple[int, Any]:
+    """As `written`, and the agent's status of a moment in which nothing was: after records came
+    history goes on to write for a while, the longer the slower the machine.
+    """
+    device, deadline = written(), time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        status, after = agent.get("/api/status"), written()
+        if after == device:
+            return device, status
+        device = after
+    raise AssertionError(f"{agent.name} never stops writing")
+
+
 async def exchange() -> dict[str, Any]:
     """What comes of a kill on one side of two agents that forward to one another, and a measured
     stretch before, in which nobody else writes.
@@ -182,10 +195,11 @@ async def exchange() -> dict[str, Any]:
     await fresh.ready()
     await send(fresh, range(GROWING), stream="measured/n", one_by_one=True)
     say("the tree has grown")
-    device, before = written(), fresh.get("/api/status")["wear"]["since_start"]
+    begun, status = settled(fresh)
+    before = status["wear"]["since_start"]
     await send(fresh, range(COMMITS), stream="measured/n", one_by_one=True)
-    device, status = written() - device, fresh.get("/api/status")
-    after = status["wear"]["since_start"]
+    ended, status = settled(fresh)
+    device, after = ended - begun, status["wear"]["since_start"]
     wear = {key: after[key] - before[key] for key in ("commits", "written_bytes", "card_bytes")}
     say("measured what commits write")
     doctor = fresh.command("doctor", "--offline", "--config", str(fresh.config))

@@ -69,14 +69,15 @@ def test_stores_keep_the_pages_of_the_machine_that_made_them(found: Found) -> No
 def test_what_is_forwarded_both_ways_around_a_kill_arrives_exactly_once(found: Found) -> None:
     for name, held in found.result["held"].items():
         for source, numbers in held.items():
-            assert numbers == list(range(RECORDS)), (name, source)
+            # Where a machine is so slow that some waited for long, newer ones go out first.
+            assert sorted(numbers) == list(range(RECORDS)), (name, source)
     assert found.result["exits"] == [0, 0]
 
 
 def test_what_it_says_of_a_commits_bytes_is_what_the_device_got(found: Found) -> None:
     wear = found.result["wear"]
     assert wear["commits"] >= COMMITS
-    # What waits in memory is not with the device yet when the agent asks it.
+    # Nothing was written while either was asked.
     assert 0.9 * wear["device"] <= wear["card_bytes"] <= wear["device"]
     assert 0.8 * wear["device"] <= wear["written_bytes"] <= 1.05 * wear["device"]
     # docs/reading-doctor.md says 65 KB.

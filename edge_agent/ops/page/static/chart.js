@@ -2,11 +2,15 @@
 // range of time needs. What is shown is in the address, so that it can be kept and sent.
 
 import { Plot } from "./plot.js";
-import { fieldsOf, linesOf, splitFields, stepFor, summaryOf } from "./steps.js";
+import { fieldsOf, linesOf, splitFields, stepFor, summaryOf, textsOf } from "./steps.js";
 import { age, amount, element, moment, named, zone } from "./words.js";
 
 const FIELDS_AT_FIRST = 3;
 const TABLE_ROWS_MAX = 200;
+// Of a record with texts: so many records are looked at, and so much of them is shown.
+const TEXT_RECORDS = 1000;
+const TEXT_FIELDS_MAX = 8;
+const TEXT_LENGTH_MAX = 500;
 
 const main = document.querySelector("main");
 const stream = main.dataset.stream;
@@ -14,9 +18,9 @@ const units = JSON.parse(main.dataset.units);
 const { lengths: LENGTHS, steps: STEPS } = JSON.parse(main.dataset.times);
 // The agent's clock decides what "now" is; the viewer's may be wrong.
 const clockAhead = Number(main.dataset.now) - Date.now() / 1000;
-const [charts, told, fields, table, address, download, heard, fresh, pause] =
-  ["charts", "told", "fields", "table", "address", "download", "heard", "fresh", "pause"].map(
-    (id) => document.getElementById(id));
+const [charts, told, fields, table, texts, address, download, heard, fresh, pause] =
+  ["charts", "told", "fields", "table", "texts", "address", "download", "heard", "fresh", "pause"]
+    .map((id) => document.getElementById(id));
 
 let view = viewOfAddress();
 // The browser asks the first question while it still fetches this script.
@@ -26,6 +30,7 @@ let plots = new Map();
 let shown = null;
 let asking = null;
 let isPaused = false;
+let hasUnfolded = false;
 let timer = 0;
 
 // What the address says: `last` for the time until now, or `from` and `to` in seconds.
@@ -93,11 +98,11 @@ async function show(isQuiet = false) {
   const slow = setTimeout(() => { if (!isQuiet) tell("Asking the agent …"); }, 400);
   try {
     if (view.fields?.length === 0) {
-      draw({ columns: [], rows: [] }, range, step);
+      await draw({ columns: [], rows: [] }, range, step, mine.signal);
     } else {
       const question = questionOf(range, step);
       question.set("times", "unix");
-      draw(await ask(ahead ?? `/api/query?${question}`, mine.signal), range, step);
+      await draw(await ask(ahead ?? `/api/query?${question}`, mine.signal), range, step, mine.signal);
       question.delete("times");
       question.set("format", "csv");
       address.value = new URL(`/api/query?${question}`, location.href).href;
@@ -126,7 +131,7 @@ function tell(text) {
   if (told.textContent !== text) told.textContent = text;
 }
 
-function draw(answer, range, step) {
+async function draw(answer, range, step, signal) {
   const found = fieldsOf(answer.columns);
   for (const field of [...found, ...(view.fields ?? [])]) {
     if (!known.includes(field)) known.push(field);
@@ -148,9 +153,14 @@ function draw(answer, range, step) {
   const pressed = document.querySelector("button[aria-pressed=true]");
   const when = pressed ? `The last ${pressed.textContent} until now`
     : `${moment(range[0])} to ${moment(range[1])}`;
-  tell(points === 0 ? `${when}: nothing was measured.`
-    : `${when}, a point for each ${step.words}. Times are those of ${zone}.`);
   if (table.open) drawTable();
+  // A stream that says words and no numbers is no empty one: they are unfolded, once.
+  const isOfWords = found.length === 0 && !view.fields;
+  const said = texts.open || isOfWords ? await drawTexts(signal) : 0;
+  if (isOfWords && said && !hasUnfolded) texts.open = hasUnfolded = true;
+  tell(points > 0 ? `${when}, a point for each ${step.words}. Times are those of ${zone}.`
+    : isOfWords && said ? `${when}: no numbers, and the texts that are listed below.`
+      : `${when}: nothing was measured.`);
   // Tests, and whoever is curious, read here what is on the charts.
   main.dataset.step = step.text;
   main.dataset.points = points;
@@ -308,8 +318,43 @@ async function drawTable() {
   const caption = times.length > TABLE_ROWS_MAX
     ? `The newest ${TABLE_ROWS_MAX} of ${times.length} points; the CSV has all.`
     : `All ${times.length} points.`;
+  await fill(table, caption, head, body);
+}
+
+// What the newest records say in words, the newest first; how many of them do.
+async function drawTexts(signal) {
+  const mine = shown;
+  const [from, to] = mine.range.map((seconds) => seconds.toFixed(3));
+  const question = new URLSearchParams({ stream, order: "newest", limit: TEXT_RECORDS, from, to });
+  const { records, truncated } = await ask(`/api/query?${question}`, signal);
+  const rows = records.map(({ time, fields: all }) => [time, new Map(textsOf(all))])
+    .filter(([, said]) => said.size > 0);
+  const names = [...new Set(rows.flatMap(([, said]) => [...said.keys()]))];
+  const head = element("tr", {}, element("th", { scope: "col" }, "Time"));
+  const columns = names.slice(0, TEXT_FIELDS_MAX);
+  for (const name of columns) head.append(element("th", { scope: "col", class: "text" }, name));
+  const body = element("tbody");
+  for (const [time, said] of rows.slice(0, TABLE_ROWS_MAX)) {
+    const row = element("tr", {}, element("th", { scope: "row" }, moment(Date.parse(time) / 1000)));
+    for (const name of columns) {
+      const text = said.get(name) ?? "";
+      row.append(element("td", { class: "text" }, text.length <= TEXT_LENGTH_MAX ? text
+        : `${text.slice(0, TEXT_LENGTH_MAX)}…`));
+    }
+    body.append(row);
+  }
+  const looked = `${truncated ? "the newest" : "all"} ${records.length} records`;
+  const left = names.length > columns.length ? `, ${names.length - columns.length} fields left out` : "";
+  const caption = rows.length === 0 ? `No texts, true or false in ${looked}.`
+    : `${Math.min(rows.length, TABLE_ROWS_MAX)} records with texts, of ${looked}${left}.`;
+  await fill(texts, caption, head, body);
+  mine.hasTexts = true;
+  return rows.length;
+}
+
+async function fill(place, caption, head, body) {
   const { renew } = await import("./renew.js");
-  renew(table.querySelector("table"), element("table", {},
+  renew(place.querySelector("table"), element("table", {},
     element("caption", {}, caption), element("thead", {}, head), body));
 }
 
@@ -362,6 +407,9 @@ document.getElementById("copy").addEventListener("click", copy);
 pause.addEventListener("click", stopOrGoOn);
 table.addEventListener("toggle", () => {
   if (table.open && shown) drawTable();
+});
+texts.addEventListener("toggle", () => {
+  if (texts.open && shown && !shown.hasTexts) drawTexts().catch(() => {});
 });
 addEventListener("popstate", () => {
   view = viewOfAddress();

@@ -16,6 +16,16 @@ export function splitFields(text) {
   return (text.match(/(?:`[^`]*`|[^,`])+/g) ?? []).map((name) => name.trim()).filter(Boolean);
 }
 
+// What no chart shows of a record's fields: texts, true and false, by path, as [path, text] pairs.
+export function textsOf(fields, above = "") {
+  return Object.entries(fields).flatMap(([name, value]) => {
+    const path = above + (/[.,`"\s]/.test(name) ? `\`${name.replaceAll("`", "``")}\`` : name);
+    if (typeof value === "string" || typeof value === "boolean") return [[path, String(value)]];
+    const isMap = value !== null && typeof value === "object" && !Array.isArray(value);
+    return isMap ? textsOf(value, `${path}.`) : [];
+  });
+}
+
 // The fields that an answer has columns of, in its order.
 export function fieldsOf(columns) {
   return columns.filter((name) => name.endsWith("_mean")).map((name) => name.slice(0, -5));
