@@ -24,7 +24,7 @@ from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, SinkParts
-from edge_agent.forward.sinks.http.body import encode_one, rendered_batch
+from edge_agent.forward.sinks.http.encoded_runs import encoded_runs
 from edge_agent.forward.sinks.kafka.reports import Reports, refusal_of, said
 from edge_agent.forward.sinks.kafka.settings import settings_of
 
@@ -116,15 +116,11 @@ class KafkaSink(KeyedSink):
     def _prepare(self, batch: Batch) -> list[_Ready]:
         agent, epoch = self._identity.agent_id, self._identity.epoch
         by_source, how = self._table.key == "source", self._upstream.format
-        ready = []
-        for one in rendered_batch(batch, self._matches, agent, epoch):
-            try:
-                value = encode_one(one, how)
-            except (TypeError, ValueError, OverflowError, RecursionError) as error:
-                raise SinkRefused(f"cannot be written as {how}: {error}") from error
-            key = one.source if by_source else one.stream
-            ready.append(_Ready(one.seq, key, value, {"id": one.id}))
-        return ready
+        return [
+            _Ready(seq, run.source if by_source else run.stream, text, {"id": identity})
+            for run in encoded_runs(batch, self._matches, agent, epoch, how)
+            for seq, text, identity in zip(run.seqs, run.texts, run.ids, strict=True)
+        ]
 
     def _produce(
         self, producer: confluent_kafka.Producer, ready: list[_Ready], refused: dict[int, str]

@@ -8,14 +8,14 @@ of a log is a number of the log (``jetstream.py``), not of messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from edge_agent.config import Format, NatsTable, Upstream
-from edge_agent.errors import SinkRefused
-from edge_agent.forward.sinks.http.body import RenderedRecord, encode_body
+from edge_agent.forward.sinks.http.body import joined
+from edge_agent.forward.sinks.http.encoded_runs import EncodedRun
 
 
 class PackedMessage(NamedTuple):
@@ -32,9 +32,12 @@ class PackedMessage(NamedTuple):
 
 @dataclass(slots=True)
 class PackedBatch:
-    """The messages, and by its seq each record that is too large for any, with a sentence."""
+    """The messages, how many records there are, and by its seq each of them that is too large for
+    any, with a sentence.
+    """
 
     messages: list[PackedMessage] = field(default_factory=list)
+    records: int = 0
     refused: dict[int, str] = field(default_factory=dict)
 
 
@@ -72,29 +75,31 @@ def token(text: str) -> str:
 
 
 def pack(
-    records: Sequence[RenderedRecord],
+    runs: Iterable[EncodedRun],
     subjects: Subjects,
     upstream: Upstream,
     table: NatsTable,
     most_bytes: int,
 ) -> PackedBatch:
-    """The messages of ``records``; none is larger than ``most_bytes``.
+    """The messages of the records of ``runs``; none is larger than ``most_bytes``.
 
     Raises:
-        SinkRefused: one of them cannot be written so; which one is not known.
+        SinkRefused: as ``runs`` do.
     """
     packed = PackedBatch()
     wanted = min(int(table.message_bytes), most_bytes)
-    runs: Iterator[tuple[str, Sequence[RenderedRecord]]]
-    if subjects.by_stream:
-        runs = ((s, list(some)) for s, some in groupby(records, lambda one: one.stream))
-    else:
-        runs = iter([("", records)])
-    for stream, run in runs:
+    for stream, some in groupby(runs, lambda run: run.stream if subjects.by_stream else ""):
         subject = subjects.of(stream)
-        for start in range(0, len(run), table.message_records):
-            part = run[start : start + table.message_records]
-            _pack_part(packed, part, subject, upstream.format, wanted, most_bytes)
+        seqs: list[int] = []
+        texts: list[bytes] = []
+        for run in some:
+            seqs += run.seqs
+            texts += run.texts
+        packed.records += len(texts)
+        for start in range(0, len(texts), table.message_records):
+            end = start + table.message_records
+            part = seqs[start:end], texts[start:end]
+            _pack_part(packed, *part, subject, upstream.format, wanted, most_bytes)
     for n, (one, following) in enumerate(pairwise(packed.messages)):
         if following.first <= one.last:
             packed.messages[n] = one._replace(upto=one.last - 1)
@@ -103,24 +108,19 @@ def pack(
 
 def _pack_part(
     packed: PackedBatch,
-    part: Sequence[RenderedRecord],
+    seqs: Sequence[int],
+    texts: Sequence[bytes],
     subject: str,
     how: Format,
     wanted: int,
     most: int,
 ) -> None:
-    try:
-        payload = encode_body(part, how, "none")
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise SinkRefused(f"cannot be written as {how}: {error}") from error
-    if len(payload) <= wanted or (len(part) == 1 and len(payload) <= most):
-        first, last = part[0].seq, part[-1].seq
-        packed.messages.append(PackedMessage(subject, payload, first, last, last))
-    elif len(part) == 1:
-        packed.refused[part[0].seq] = (
-            f"too large for a message: {len(payload)} bytes, and {most} fit"
-        )
+    payload = joined(texts, how)
+    if len(payload) <= wanted or (len(texts) == 1 and len(payload) <= most):
+        packed.messages.append(PackedMessage(subject, payload, seqs[0], seqs[-1], seqs[-1]))
+    elif len(texts) == 1:
+        packed.refused[seqs[0]] = f"too large for a message: {len(payload)} bytes, and {most} fit"
     else:
-        middle = len(part) // 2
-        for half in (part[:middle], part[middle:]):
-            _pack_part(packed, half, subject, how, wanted, most)
+        middle = len(texts) // 2
+        for half in (slice(middle), slice(middle, None)):
+            _pack_part(packed, seqs[half], texts[half], subject, how, wanted, most)

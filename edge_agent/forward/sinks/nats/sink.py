@@ -47,7 +47,7 @@ from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
-from edge_agent.forward.sinks.http.body import rendered_batch
+from edge_agent.forward.sinks.http.encoded_runs import encoded_runs
 from edge_agent.forward.sinks.nats.connection import NETWORK_ERRORS, NatsConnection, open_nats
 from edge_agent.forward.sinks.nats.jetstream import (
     NO_BATCH,
@@ -197,27 +197,27 @@ class NatsSink(KeyedSink):
         self._sent_bytes = looks = 0
         while looks < _LOOKS_MAX:
             has = self._has(batch)
-            count, packed = await self._run_blocking(self._pack, batch)
+            packed = await self._run_blocking(self._pack, batch)
             if await self._publish_all(packed.messages, batch):
                 if packed.refused:
                     first, reason = next(iter(packed.refused.items()))
                     raise SinkRefused(f"record {first}: {reason}", "too_big", packed.refused)
-                return Acknowledged(batch.last, count, self._sent_bytes)
+                return Acknowledged(batch.last, packed.records, self._sent_bytes)
             with trio.fail_after(self._patience):
                 self._there = await self._look()
             # On a slow way a fast batch may end again and again, and be a bit further each time.
             looks = 0 if self._has(batch) > has else looks + 1
         raise SinkUnavailable(f"somebody else publishes under {self._subjects.filter}", slow=True)
 
-    def _pack(self, batch: Batch) -> tuple[int, PackedBatch]:
-        """How many records the stream lacks of the batch, and the messages with them."""
-        agent, epoch, has = self._identity.agent_id, self._identity.epoch, self._has(batch)
-        lacking = rendered_batch(batch, self._matches, agent, epoch, has)
+    def _pack(self, batch: Batch) -> PackedBatch:
+        """The messages with what the stream lacks of the batch."""
+        agent, epoch, how = self._identity.agent_id, self._identity.epoch, self._upstream.format
+        lacking = encoded_runs(batch, self._matches, agent, epoch, how, self._has(batch))
         most = self._connection.info.max_payload if self._connection else 0
         if self._config.max_msg_size > 0:
             most = min(most, self._config.max_msg_size)
         most = max(most - _HEADERS_BYTES, 1)
-        return len(lacking), pack(lacking, self._subjects, self._upstream, self._table, most)
+        return pack(lacking, self._subjects, self._upstream, self._table, most)
 
     def _has(self, batch: Batch) -> int:
         """Up to which number of the log the stream has everything."""
