@@ -8,14 +8,17 @@ of a log is a number of the log (``jetstream.py``), not of messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
-from typing import NamedTuple
+from itertools import groupby
+from typing import Final, NamedTuple
 
 from edge_agent.config import Format, NatsTable, Upstream
 from edge_agent.forward.sinks.http.body import joined
 from edge_agent.forward.sinks.http.encoded_runs import EncodedRun
+
+#: So many are packed at a time: some milliseconds, after which the first can go.
+PART_MESSAGES: Final = 20
 
 
 class PackedMessage(NamedTuple):
@@ -31,8 +34,8 @@ class PackedMessage(NamedTuple):
 
 
 @dataclass(slots=True)
-class PackedBatch:
-    """The messages, how many records there are, and by its seq each of them that is too large for
+class PackedPart:
+    """Some messages, how many records there are, and by its seq each of them that is too large for
     any, with a sentence.
     """
 
@@ -80,14 +83,14 @@ def pack(
     upstream: Upstream,
     table: NatsTable,
     most_bytes: int,
-) -> PackedBatch:
-    """The messages of the records of ``runs``; none is larger than ``most_bytes``.
+) -> Iterator[PackedPart]:
+    """The messages of the records of ``runs``, some at a time; none is larger than ``most_bytes``.
 
     Raises:
         SinkRefused: as ``runs`` do.
     """
-    packed = PackedBatch()
-    wanted = min(int(table.message_bytes), most_bytes)
+    packed = PackedPart()
+    wanted, most = min(int(table.message_bytes), most_bytes), table.message_records
     for stream, some in groupby(runs, lambda run: run.stream if subjects.by_stream else ""):
         subject = subjects.of(stream)
         seqs: list[int] = []
@@ -95,19 +98,20 @@ def pack(
         for run in some:
             seqs += run.seqs
             texts += run.texts
-        packed.records += len(texts)
-        for start in range(0, len(texts), table.message_records):
-            end = start + table.message_records
-            part = seqs[start:end], texts[start:end]
-            _pack_part(packed, *part, subject, upstream.format, wanted, most_bytes)
-    for n, (one, following) in enumerate(pairwise(packed.messages)):
-        if following.first <= one.last:
-            packed.messages[n] = one._replace(upto=one.last - 1)
-    return packed
+            while len(texts) >= most:
+                first = seqs[:most], texts[:most]
+                _pack_message(packed, *first, subject, upstream.format, wanted, most_bytes)
+                del seqs[:most], texts[:most]
+                if len(packed.messages) >= PART_MESSAGES:
+                    yield packed
+                    packed = PackedPart()
+        if texts:
+            _pack_message(packed, seqs, texts, subject, upstream.format, wanted, most_bytes)
+    yield packed
 
 
-def _pack_part(
-    packed: PackedBatch,
+def _pack_message(
+    packed: PackedPart,
     seqs: Sequence[int],
     texts: Sequence[bytes],
     subject: str,
@@ -115,12 +119,15 @@ def _pack_part(
     wanted: int,
     most: int,
 ) -> None:
+    """One message, or several where one would be too large."""
     payload = joined(texts, how)
     if len(payload) <= wanted or (len(texts) == 1 and len(payload) <= most):
+        packed.records += len(texts)
         packed.messages.append(PackedMessage(subject, payload, seqs[0], seqs[-1], seqs[-1]))
     elif len(texts) == 1:
+        packed.records += 1
         packed.refused[seqs[0]] = f"too large for a message: {len(payload)} bytes, and {most} fit"
     else:
         middle = len(texts) // 2
         for half in (slice(middle), slice(middle, None)):
-            _pack_part(packed, seqs[half], texts[half], subject, how, wanted, most)
+            _pack_message(packed, seqs[half], texts[half], subject, how, wanted, most)

@@ -10,7 +10,8 @@ from edge_agent.config import NatsTable, Size
 from edge_agent.forward.sinks.http.body import RenderedRecord, encode_each
 from edge_agent.forward.sinks.http.encoded_runs import EncodedRun
 from edge_agent.forward.sinks.nats.packing import (
-    PackedBatch,
+    PART_MESSAGES,
+    PackedPart,
     Subjects,
     pack,
     stream_subjects,
@@ -22,14 +23,21 @@ def record(seq: int, stream: str = "t/1", **fields: Any) -> RenderedRecord:
     return RenderedRecord(f"e/main/{seq}", "a", seq, stream, "now", "s", fields, "sensor")
 
 
-def packed(records: list[RenderedRecord], most: int = 1 << 20, **table: Any) -> PackedBatch:
+def packed(records: list[RenderedRecord], most: int = 1 << 20, **table: Any) -> PackedPart:
     its = NatsTable(**table)
     up = upstream("nats://127.0.0.1", nats=its)
     runs = [
         EncodedRun(one.stream, one.source, one.seq, encode_each([one], "ndjson"), "", [b""])
         for one in records
     ]
-    return pack(runs, Subjects(its.subject, "a", "main"), up, its, most)
+    whole = PackedPart()
+    for part in pack(runs, Subjects(its.subject, "a", "main"), up, its, most):
+        assert len(part.messages) <= PART_MESSAGES
+        whole.messages += part.messages
+        whole.records += part.records
+        whole.refused |= part.refused
+    assert whole.records == len(records)
+    return whole
 
 
 def seqs(payload: bytes) -> list[int]:
@@ -75,11 +83,6 @@ def test_a_record_that_fits_no_message_is_named_once_the_others_are_stored() -> 
 def test_a_large_record_goes_alone_where_the_server_takes_it() -> None:
     done = packed([record(1), record(2, pad="x" * 5000), record(3)], message_bytes=Size(1000))
     assert [seqs(m.payload) for m in done.messages] == [[1], [2], [3]] and not done.refused
-
-
-def test_what_shares_a_number_is_not_claimed_before_the_last_of_it() -> None:
-    done = packed([record(1), record(9), record(9), record(9)], message_records=2)
-    assert [m.upto for m in done.messages] == [8, 9]
 
 
 def test_a_stream_name_becomes_parts_of_a_subject() -> None:
