@@ -181,12 +181,21 @@ def datetime_to_ns(moment: datetime) -> int:
 def format_time(time_ns: int) -> str:
     """RFC 3339 text in UTC with as many digits as needed: ``2026-11-22T10:00:00.25Z``."""
     seconds, nanos = divmod(time_ns, NANOSECONDS)
-    hour, rest = divmod(seconds, 3600)
     try:
-        text = f"{_until_hour(hour)}{_TWO[rest // 60]}:{_TWO[rest % 60]}"
+        text = second_text(seconds)
     except (OverflowError, ValueError, OSError):
         return str(seconds)
     return f"{text}.{nanos:09d}".rstrip("0") + "Z" if nanos else text + "Z"
+
+
+def second_text(seconds: int) -> str:
+    """The same without a zone, of whole seconds since 1970.
+
+    Raises:
+        OverflowError, ValueError, OSError: no calendar has them.
+    """
+    hour, rest = divmod(seconds, 3600)
+    return f"{_until_hour(hour)}{_TWO[rest // 60]}:{_TWO[rest % 60]}"
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ woven into the lines (`edge_agent.output.weaving`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from edge_agent.config import Format
@@ -25,9 +25,9 @@ from edge_agent.forward.sinks.http.body import (
     json_lines,
     thinned_mark,
 )
-from edge_agent.output.weaving import HOLE, Texts, weave
+from edge_agent.output.weaving import HOLE, Texts, taken, weave
 from edge_agent.store import Block, RunView, slices_of, time_of
-from edge_agent.values.record import TimeTrust, format_time
+from edge_agent.values.record import TimeTrust, format_time, second_text
 
 #: Seconds between these have ten digits, are a set clock's, and lie in a double so closely that the
 #: shortest text of one, where it has at most six digits behind the point, is the microsecond that
@@ -160,11 +160,11 @@ def _woven(
     """The JSON of each record."""
     fields = json_lines(run.maps).split(b"\n")
     fields.pop()  # Nothing stands behind the last line.
-    trusts, moments, zone = _moments(run.times, run.arrival_ns, run.ours)
+    trusts, time, moments = _moments(run.times, run.arrival_ns, run.ours)
     shape, places = (_event, [numbers]) if how == "cloudevents" else (_record, [numbers, seqs])
     columns: list[Texts] = [*places, *moments, fields]
     different = sorted(set(trusts))
-    templates = [shape(run, HOLE * len(moments) + zone, trust) for trust in different]
+    templates = [shape(run, time, trust) for trust in different]
     which = list(map(different.index, trusts)) if len(different) > 1 else ()
     return weave(templates, which, columns)
 
@@ -197,41 +197,50 @@ def _numbers(first: int, count: int) -> list[bytes]:
 
 def _moments(
     times: Sequence[object], arrival_ns: int, ours: TimeTrust
-) -> tuple[Sequence[TimeTrust], list[Sequence[bytes]], bytes]:
-    """How far each time can be trusted, its text in one or two columns, and what they all end
-    with.
-    """
+) -> tuple[Sequence[TimeTrust], bytes, list[Sequence[bytes]]]:
+    """How far each time can be trusted; and their texts, a template and what fills it."""
     plain = _plain_moments(times)
     if plain is not None:
-        return ("sensor",), plain, b"Z"
+        return ("sensor",), *plain
     if times.count(None) == len(times):
-        return (ours,), [[format_time(arrival_ns).encode()] * len(times)], b""
+        return (ours,), format_time(arrival_ns).encode(), []
     resolved = [time_of(time, arrival_ns) for time in times]
     trusts: list[TimeTrust] = ["sensor" if how == "sensor" else ours for _, how in resolved]
-    return trusts, [[format_time(time_ns).encode() for time_ns, _ in resolved]], b""
+    return trusts, HOLE, [[format_time(time_ns).encode() for time_ns, _ in resolved]]
 
 
-def _plain_moments(times: Sequence[Any]) -> list[Sequence[bytes]] | None:
-    """The text of each time in two columns, until its second and behind it, where all are seconds
-    since 1970 as nearly every sensor sends them; else None.
+def _plain_moments(times: Sequence[Any]) -> tuple[bytes, list[Sequence[bytes]]] | None:
+    """The texts of times that are seconds since 1970 as nearly every sensor sends them; None where
+    one is not.
     """
-    if not set(map(type, times)) <= {float, int} or not (
-        min(times) >= _PLAIN_FROM_S and max(times) < _PLAIN_BELOW_S and sum(times) > 0
-    ):
-        # A NaN may hide from all but the sum.
+    if not set(map(type, times)) <= {float, int}:
+        return None
+    least, greatest = min(times), max(times)
+    # A NaN may hide from all but the sum.
+    if not (least >= _PLAIN_FROM_S and greatest < _PLAIN_BELOW_S and sum(times) > 0):
         return None
     text = json_bytes(times)[1:-1] + b","
     texts = text.replace(b".0,", b",")[:-1].split(b",")
+    seconds = list(map(int, times))
     if len(max(texts, key=len)) > _MICRO_DIGITS:
         text = (b"%.6f," * len(times)) % tuple(times)
         while b"0," in text:
             text = text.replace(b"0,", b",")
         texts = text.replace(b".,", b",")[:-1].split(b",")
-    seconds = map(_second, [one[:_SECOND_DIGITS] for one in texts])
-    return [list(seconds), [one[_SECOND_DIGITS:] for one in texts]]
+        # To the microsecond it may be the next second.
+        seconds = [int(one[:_SECOND_DIGITS]) for one in texts]
+        greatest = max(seconds)
+    ends = [one[_SECOND_DIGITS:] for one in texts]
+    hour = int(least) // 3600
+    if greatest >= (hour + 1) * 3600:
+        return HOLE + HOLE + b"Z", [[second_text(one).encode() for one in seconds], ends]
+    begin = hour * 3600
+    clock = taken(_minutes_and_seconds(), [one - begin for one in seconds])
+    until = second_text(begin)[: -len("00:00")].encode()
+    return until + HOLE + HOLE + b"Z", [clock, ends]
 
 
-@lru_cache(4096)
-def _second(digits: bytes) -> bytes:
-    """The text of so many seconds since 1970, without its zone. Neighbours have the same."""
-    return format_time(int(digits) * 1_000_000_000)[:-1].encode()
+@cache
+def _minutes_and_seconds() -> Sequence[bytes]:
+    """The text of each second of an hour behind its hour. Neighbours are of the same one."""
+    return [second_text(second)[-len("00:00") :].encode() for second in range(3600)]
