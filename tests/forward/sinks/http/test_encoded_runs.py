@@ -152,6 +152,9 @@ def test_runs_give_the_bytes_that_their_records_give(
 @example([2**33 + 0.000_030_5], "json")
 @example([1_790_000_000.999_999_9, 1_790_000_000.123_456_7, 1_790_000_000.000_000_2], "ndjson")
 @example([1_790_000_000.000_000_5], "ndjson")
+# The last of an hour, which is the next hour's first to the microsecond; and what hides from min().
+@example([1_790_002_799.5, 1_790_002_799.999_999_8], "ndjson")
+@example([1_790_000_000.5, float("nan"), 1_790_000_000.5], "ndjson")
 def test_times_of_sensors_are_those_that_everything_else_reads(
     times: list[float], how: Format
 ) -> None:
