@@ -25,7 +25,8 @@ As ``cloudevents`` the body is a batch of CloudEvents 1.0 in JSON, ``id`` as abo
      "datacontenttype": "application/json", "sender": "pi-7/bme280", "timequality": "sensor",
      "data": {"t": 21.7}}
 
-The same records give the same bytes, always: an ``Idempotency-Key`` stands for bytes.
+The same records give the same bytes, always: an ``Idempotency-Key`` stands for bytes. Here is what
+one record reads like; whole batches are encoded by ``encoded_runs.py``, which gives the same.
 """
 
 from __future__ import annotations
