@@ -39,6 +39,8 @@ ERASED: Final = "$erased"
 #: Key of a ``time`` that is a map: what it holds is no unset clock, however old.
 HISTORIC: Final = "historic"
 
+_TWO: Final = tuple(f"{number:02}" for number in range(60))
+
 TimeQuality = Literal["sensor", "arrival", "relative", "unset"]
 """Whose clock gave a record's time: the sensor's; ours, at arrival; ours, less an age that the
 sensor told; ours, because the sensor's clock was not set."""
@@ -180,16 +182,26 @@ def format_time(time_ns: int) -> str:
     """RFC 3339 text in UTC with as many digits as needed: ``2026-11-22T10:00:00.25Z``."""
     seconds, nanos = divmod(time_ns, NANOSECONDS)
     try:
-        text = _second_text(seconds)
+        text = second_text(seconds)
     except (OverflowError, ValueError, OSError):
         return str(seconds)
     return f"{text}.{nanos:09d}".rstrip("0") + "Z" if nanos else text + "Z"
 
 
+def second_text(seconds: int) -> str:
+    """The same without a zone, of whole seconds since 1970.
+
+    Raises:
+        OverflowError, ValueError, OSError: no calendar has them.
+    """
+    hour, rest = divmod(seconds, 3600)
+    return f"{_until_hour(hour)}{_TWO[rest // 60]}:{_TWO[rest % 60]}"
+
+
 @lru_cache(maxsize=4096)
-def _second_text(seconds: int) -> str:
-    # Kept, as it is ten times the rest of a record's text, and neighbours have the same second.
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _until_hour(hour: int) -> str:
+    # Kept, as it is ten times the rest of a record's text, and neighbours are of the same hour.
+    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:")
 
 
 def _from_number(value: float, arrival_ns: int) -> tuple[int, TimeQuality]:

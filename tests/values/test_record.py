@@ -138,6 +138,14 @@ def test_a_time_is_written_as_rfc_3339_with_as_many_digits_as_needed(
     assert format_time(time_ns) == text
 
 
+@given(st.integers(-TIME_NS_MAX, TIME_NS_MAX))
+def test_any_time_is_written_as_the_calendar_has_it(time_ns: int) -> None:
+    seconds, nanos = divmod(time_ns, SECOND)
+    day = datetime(1970, 1, 1) + timedelta(seconds=seconds)  # noqa: DTZ001 - no zone in its text
+    part = f".{nanos:09}".rstrip("0") if nanos else ""
+    assert format_time(time_ns) == f"{day.isoformat()}{part}Z"
+
+
 def test_runs_and_blocks_do_not_print_what_they_carry() -> None:
     run = Run("a", "s", 1, ARRIVAL, True, 1, b"\x81\xa1t\x01" * 1000, ARRIVAL, ARRIVAL)
     assert len(repr(run)) < 200

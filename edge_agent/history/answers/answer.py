@@ -27,7 +27,7 @@ from edge_agent.history.answers.figures import (
     spans_of,
     together,
 )
-from edge_agent.history.answers.json_text import RowShape, moment, start_texts
+from edge_agent.history.answers.json_text import RowShape, start_texts
 from edge_agent.history.answers.reading import View
 from edge_agent.history.answers.rows import (
     Make,
@@ -51,7 +51,7 @@ from edge_agent.output.render import cell_of, encode_json, to_csv, to_json
 from edge_agent.values.field_paths import path_text
 from edge_agent.values.filter import Filter, compile_filter
 from edge_agent.values.moments import bad_query
-from edge_agent.values.record import NANOSECONDS, Record
+from edge_agent.values.record import NANOSECONDS, Record, format_time
 
 #: A piece has about this size, and is one row where that is larger.
 PIECE_BYTES = 64 * 1024
@@ -243,7 +243,7 @@ class Answer:
 
     @property
     def _time(self) -> Callable[[int], Any]:
-        return (lambda time_ns: time_ns / NANOSECONDS) if self.question.unix else moment
+        return (lambda time_ns: time_ns / NANOSECONDS) if self.question.unix else format_time
 
     def _points(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
         time = self._time

@@ -7,13 +7,10 @@ five times as quick as one record after the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
-from functools import lru_cache
 from itertools import repeat
 from operator import mul, ne
 from typing import Any
 
-from edge_agent.history.answers.weaving import HOLE, Texts, Words, weave
 from edge_agent.history.format.columns import (
     DECIMAL,
     NUMBERS,
@@ -24,36 +21,22 @@ from edge_agent.history.format.columns import (
     decode_column,
     scaled_in,
 )
-from edge_agent.history.format.packing import taken, unpack
+from edge_agent.history.format.packing import unpack
 from edge_agent.history.format.rows import Way
 from edge_agent.history.format.segment import HistorySegment, Path, Table
-from edge_agent.history.keys import DAY_NS, HOUR_NS
+from edge_agent.history.keys import DAY_NS
 from edge_agent.output.render import encode_json, to_dict
-from edge_agent.values.record import NANOSECONDS, Record
+from edge_agent.output.weaving import HOLE, Texts, Words, taken, weave
+from edge_agent.values.record import NANOSECONDS, Record, format_time
 
 Order = tuple[int, str, str, int]
 """Time, stream, log and seq: no two records have the same."""
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is written by hand, which is quicker
-_TWO = tuple(f"{number:02}" for number in range(60))
 DAY_S = DAY_NS // NANOSECONDS
 #: So many texts of seconds, and of parts of one, are kept.
 _KEPT = 4096
 #: What a record shows in front, in this order; everything else stands behind its fields.
 _FRONT = ("seq", "stream", "time", "source", "fields")
-
-
-def moment(time_ns: int) -> str:
-    """As `format_time`, in a quarter of the time: neighbours are of the same hour."""
-    hour, rest = divmod(time_ns, HOUR_NS)
-    seconds, nanos = divmod(rest, NANOSECONDS)
-    text = f"{_until_hour(hour)}{_TWO[seconds // 60]}:{_TWO[seconds % 60]}"
-    return f"{text}.{nanos:09}".rstrip("0") + "Z" if nanos else text + "Z"
-
-
-@lru_cache(64)
-def _until_hour(hour: int) -> str:
-    return (_EPOCH + timedelta(0, hour * 3600)).isoformat()[: len("1970-01-01T00:")]
 
 
 class _Kept(dict[int, bytes]):
@@ -70,17 +53,17 @@ class _Kept(dict[int, bytes]):
 
 
 #: By second since 1970: a moment's text until what is smaller.
-_seconds = _Kept(lambda second: moment(second * NANOSECONDS)[:-1], _KEPT)
+_seconds = _Kept(lambda second: format_time(second * NANOSECONDS)[:-1], _KEPT)
 #: By nanoseconds of a second: a moment's text behind its seconds.
-_ends = _Kept(lambda nanos: moment(nanos)[len("1970-01-01T00:00:00") :], _KEPT)
+_ends = _Kept(lambda nanos: format_time(nanos)[len("1970-01-01T00:00:00") :], _KEPT)
 #: By day since 1970, and by second of a day: a moment's text in two parts.
-_days = _Kept(lambda day: moment(day * DAY_NS)[: len("1970-01-01T")], _KEPT)
-_clock = _Kept(lambda second: moment(second * NANOSECONDS)[len("1970-01-01T") :], _KEPT)
+_days = _Kept(lambda day: format_time(day * DAY_NS)[: len("1970-01-01T")], _KEPT)
+_clock = _Kept(lambda second: format_time(second * NANOSECONDS)[len("1970-01-01T") :], _KEPT)
 
 
 def _moments(times: Sequence[int]) -> list[Texts]:
-    """As `moment`, of many, in two columns: sensors measure in whole milliseconds, and who asks
-    asks again soon.
+    """As `format_time`, of many, in two columns: sensors measure in whole milliseconds, and who
+    asks asks again soon.
     """
     nanos = [time_ns % NANOSECONDS for time_ns in times]
     return [
@@ -102,7 +85,7 @@ def _starts(times: Sequence[int]) -> list[Texts]:
 
 
 def start_texts(times: Sequence[int]) -> Iterator[str]:
-    """As `moment`, of many starts of steps."""
+    """As `format_time`, of many starts of steps."""
     parts = [one.behind(b"") if isinstance(one, Words) else one for one in _starts(times)]
     return map(bytes.decode, map(b"".join, zip(*parts, strict=True)))
 

@@ -56,7 +56,7 @@ from edge_agent.store.format.payload import (
 from edge_agent.store.format.record_maps import decode_maps, lean_maps, time_of
 from edge_agent.store.retention.policy import BlockHead
 from edge_agent.store.settings import Moment
-from edge_agent.values.record import Origin, Record, TimeQuality
+from edge_agent.values.record import Origin, Record
 
 _ORIGIN = msgspec.msgpack.Decoder(tuple[str, str, str, int, bytes, int, int, bool, tuple[str, ...]])
 _ENCODER = msgspec.msgpack.Encoder()
@@ -201,27 +201,28 @@ class Block:
 
     def timed_maps(
         self, view: RunView, *, lean: bool = False
-    ) -> tuple[list[dict[str, Any]], list[tuple[int, TimeQuality]], bool]:
-        """The fields of a run's records, when each was measured and whose clock says so, and
-        whether our clock has been put right for them: what is of each record alone. All at once,
-        so it is for what `slices_of` gives.
+    ) -> tuple[list[dict[str, Any]], list[object], int, bool]:
+        """The fields of a run's records, and what each says of its time; when they arrived, as
+        well as is known by now, and whether our clock has been put right for that. All at once, so
+        it is for what `slices_of` gives.
         """
         fix, arrival_ns = self.correction, view.arrival_ns
         corrected = fix is not None and fix.corrects_arrivals and not view.synced
         if fix is not None and corrected:
             arrival_ns = fix.arrival(arrival_ns)
         maps = lean_maps(view.records) if lean else decode_maps(view.records)
-        times = [time_of(fields.pop("time", None), arrival_ns) for fields in maps]
+        times = [fields.pop("time", None) for fields in maps]
         for fields in maps:
             fields.pop("stream", None)
-        return maps, times, corrected
+        return maps, times, arrival_ns, corrected
 
     def _records(self, view: RunView, *, lean: bool = False) -> Iterator[Record]:
         origin, stored_ns = self.origin, self.when_ns
         place = ("", "", "") if origin is None else (origin.agent, origin.epoch, origin.log)
         origin_first = None if origin is None else origin.first + view.offset
-        maps, times, corrected = self.timed_maps(view, lean=lean)
-        for i, (fields, (time_ns, quality)) in enumerate(zip(maps, times, strict=True)):
+        maps, times, arrival_ns, corrected = self.timed_maps(view, lean=lean)
+        for i, (fields, time) in enumerate(zip(maps, times, strict=True)):
+            time_ns, quality = time_of(time, arrival_ns)
             yield Record(
                 self.log,
                 self.first + view.index + i,

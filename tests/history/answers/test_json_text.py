@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.history import Rows, Way, make_segment, times_of
-from edge_agent.history.answers.json_text import RowShape, moment, orders_of, records_as_json
+from edge_agent.history.answers.json_text import RowShape, orders_of, records_as_json
 from edge_agent.history.format.segment import (
     decode_segment,
     encode_segment,
@@ -17,7 +17,7 @@ from edge_agent.history.format.segment import (
     records_of,
 )
 from edge_agent.output.render import to_json
-from edge_agent.values.record import TIME_NS_MAX, format_time
+from edge_agent.values.record import format_time
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 SCALARS = (
@@ -73,12 +73,6 @@ def test_the_text_is_that_of_the_records(
             assert text == to_json(record)
 
 
-@given(st.integers(-TIME_NS_MAX, TIME_NS_MAX))
-def test_moments_are_written_as_everywhere(time_ns: int) -> None:
-    assert moment(time_ns) == format_time(time_ns)
-    assert moment(time_ns // 10**9 * 10**9) == format_time(time_ns // 10**9 * 10**9)
-
-
 @given(
     st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=9),
     st.sampled_from([10**6, 10**9, 60 * 10**9, 3600 * 10**9]),
@@ -87,5 +81,5 @@ def test_starts_of_steps_look_as_moments_do(numbers: list[int], step_ns: int) ->
     times = [number * step_ns for number in numbers]
     rows = RowShape((), 1, unix=False).figures(times, [numbers])
     assert [json.loads(row) for row in rows] == [
-        [moment(time_ns), number] for time_ns, number in zip(times, numbers, strict=True)
+        [format_time(time_ns), number] for time_ns, number in zip(times, numbers, strict=True)
     ]

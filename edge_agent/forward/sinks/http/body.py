@@ -25,23 +25,22 @@ As ``cloudevents`` the body is a batch of CloudEvents 1.0 in JSON, ``id`` as abo
      "datacontenttype": "application/json", "sender": "pi-7/bme280", "timequality": "sensor",
      "data": {"t": 21.7}}
 
-The same records give the same bytes, always: an ``Idempotency-Key`` stands for bytes.
+The same records give the same bytes, always: an ``Idempotency-Key`` stands for bytes. Here is what
+one record reads like; whole batches are encoded by ``encoded_runs.py``, which gives the same.
 """
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Literal
 
 import msgspec
 
 from edge_agent.config import Format
-from edge_agent.forward.sink import Batch
-from edge_agent.store import Block, RunView, slices_of
 from edge_agent.values.aggregates import THINNED_SOURCE
-from edge_agent.values.record import Record, TimeTrust, format_time
+from edge_agent.values.record import Record, TimeTrust, array_header, format_time
 from edge_agent.zstd import zstd
 
 Compression = Literal["none", "gzip", "zstd"]
@@ -121,72 +120,27 @@ def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
     )
 
 
-def rendered_batch(
-    batch: Batch, matches: Callable[[str], bool], agent: str, epoch: str, after: int = 0
-) -> list[RenderedRecord]:
-    """All records of a batch whose stream matches, and whose seq is above ``after``.
-
-    It is `rendered` for each of `Batch.records`, with what a run's records share done once.
-    """
-    found: list[RenderedRecord] = []
-    first, last = max(batch.first, after + 1), batch.last
-    for item in batch.items:
-        if not isinstance(item, Block):
-            continue
-        for run in item.runs():
-            if not matches(run.stream):
-                continue
-            for some in slices_of(run):
-                seq = item.first + some.index
-                if seq <= last and seq + some.count > first:
-                    _render_run(found, item, some, agent, epoch)
-    if found and not (first <= found[0].seq and found[-1].seq <= last):
-        found = [one for one in found if first <= one.seq <= last]
-    return found
-
-
-def _render_run(
-    found: list[RenderedRecord], block: Block, run: RunView, agent: str, epoch: str
-) -> None:
-    maps, times, corrected = block.timed_maps(run)
-    origin, seq, stream, source = block.origin, block.first + run.index, run.stream, run.source
-    if origin is None:
-        place, number = f"{epoch}/{block.log}/", seq
-    else:
-        agent, place = origin.agent, f"{origin.epoch}/{origin.log}/"
-        number = origin.first + run.offset
-    ours: TimeTrust = "synced" if run.synced else "corrected" if corrected else "unsynced"
-    is_thinned = source.startswith(THINNED_SOURCE)
-    for fields, (time_ns, quality) in zip(maps, times, strict=True):
-        identity = f"{place}{number}"
-        if is_thinned:
-            identity += _thinned(fields)
-        trust: TimeTrust = "sensor" if quality == "sensor" else ours
-        when = format_time(time_ns)
-        found.append(RenderedRecord(identity, agent, seq, stream, when, source, fields, trust))
-        seq, number = seq + 1, number + 1
-
-
-def _thinned(fields: dict[str, Any]) -> str:
-    return f"/thinned-{blake2b(repr(fields).encode(), digest_size=8).hexdigest()}"
-
-
-def encode_one(record: RenderedRecord, how: Format) -> bytes:
-    """A record by itself: a map in msgpack, or an object in JSON.
-
-    Raises:
-        TypeError, ValueError, OverflowError: it holds something the format cannot say.
-    """
-    return (_msgpack if how == "msgpack" else _json).encode(record)
-
-
 def stable_id(record: Record, epoch: str) -> str:
     """By what a record is known for good; ``epoch`` is ours."""
     if record.origin:
         place = f"{record.origin_epoch}/{record.origin_log}/{record.origin_seq}"
     else:
         place = f"{epoch}/{record.log}/{record.seq}"
-    return place + _thinned(record.fields) if record.source.startswith(THINNED_SOURCE) else place
+    return place + thinned_mark(record.fields) if is_thinned(record.source) else place
+
+
+def is_thinned(source: str) -> bool:
+    """Whether what comes from it are aggregates, whose ids have `thinned_mark` behind them."""
+    return source.startswith(THINNED_SOURCE)
+
+
+def thinned_mark(fields: dict[str, Any]) -> str:
+    """What the id of an aggregate of these fields has that no record's has."""
+    said = repr(fields).encode()
+    if b"Ext object at 0x" in said:
+        # Of a foreign extension type that is where it lies in memory, which is never the same.
+        said = _msgpack.encode(fields)
+    return f"/thinned-{blake2b(said, digest_size=8).hexdigest()}"
 
 
 def record_json(value: object) -> bytes:
@@ -198,23 +152,24 @@ def record_json(value: object) -> bytes:
     return _json.encode(value)
 
 
-def encode_body(
-    records: Sequence[RenderedRecord], how: Format, compression: Compression, *, saves: bool = False
-) -> bytes:
-    """The body; the same records give the same bytes. ``saves`` as in `compressed`.
+def encode_each(records: Iterable[RenderedRecord], how: Format) -> list[bytes]:
+    """Each record by itself: a map in msgpack, an object in JSON, or an event.
 
     Raises:
-        TypeError, ValueError, OverflowError: a record holds something the format cannot say.
+        TypeError, ValueError, OverflowError: one holds something that the format cannot say.
     """
+    if how == "cloudevents":
+        return [_json.encode(_event(record)) for record in records]
+    return list(map((_msgpack if how == "msgpack" else _json).encode, records))
+
+
+def joined(texts: Sequence[bytes], how: Format) -> bytes:
+    """A body of records that are encoded."""
     if how == "msgpack":
-        body = _msgpack.encode(records)
-    elif how == "json":
-        body = _json.encode(records)
-    elif how == "cloudevents":
-        body = _json.encode([_event(record) for record in records])
-    else:
-        body = _json.encode_lines(records)
-    return compressed(body, compression, saves=saves)
+        return array_header(len(texts)) + b"".join(texts)
+    if how == "ndjson":
+        return b"\n".join((*texts, b""))
+    return b"[" + b",".join(texts) + b"]"
 
 
 def compressed(body: bytes, compression: Compression, *, saves: bool = False) -> bytes:

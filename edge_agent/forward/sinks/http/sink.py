@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import trio
 
@@ -39,7 +40,8 @@ from edge_agent.forward.sinks.http.body import (
     CONTENT_TYPES,
     RenderedRecord,
     compressed,
-    encode_body,
+    encode_each,
+    joined,
     rendered,
 )
 from edge_agent.forward.sinks.http.connection import (
@@ -47,6 +49,7 @@ from edge_agent.forward.sinks.http.connection import (
     HttpClientConnection,
     open_connection,
 )
+from edge_agent.forward.sinks.http.encoded_runs import encoded_runs
 from edge_agent.forward.sinks.http.templates import Templates
 from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.output.printable import why
@@ -55,6 +58,7 @@ from edge_agent.values.record import Record
 #: A longer answer is judged in a thread: a result for each of 10,000 records takes a quarter of a
 #: second.
 _INLINE_BYTES = 16 * 1024
+_NOTHING: Final = ((), b"", Credentials((), None, None, ()))
 
 
 class HttpSink(KeyedSink):
@@ -129,10 +133,19 @@ class HttpSink(KeyedSink):
 
     def _prepare(self, batch: Batch) -> tuple[Sequence[Sent], bytes, Credentials]:
         """All that blocks, in one go to a thread."""
-        stored = list(batch.records(self._matches))
-        if not stored:
-            return (), b"", Credentials((), None, None, ())
-        return self._made(stored, plain=batch.plain)
+        if self._templates is not None:
+            stored = list(batch.records(self._matches))
+            return self._made(stored, plain=batch.plain) if stored else _NOTHING
+        agent, epoch, how = self._identity.agent_id, self._identity.epoch, self._upstream.format
+        sent: list[Sent] = []
+        texts: list[bytes] = []
+        for run in encoded_runs(batch, self._matches, agent, epoch, how):
+            sent += map(Sent, run.seqs, run.ids)
+            texts += run.texts
+        if not sent:
+            return _NOTHING
+        body = self._compressed(joined(texts, how), plain=batch.plain)
+        return sent, body, self._files.read()
 
     def _made(
         self, stored: Sequence[Record], plain: bool = False
@@ -150,12 +163,15 @@ class HttpSink(KeyedSink):
     def _body(
         self, records: Sequence[RenderedRecord], stored: Sequence[Record], *, plain: bool
     ) -> bytes:
-        compression = "none" if plain else self._upstream.compression
-        saves = self._upstream.saves_bytes
         if self._templates is None:
-            return encode_body(records, self._upstream.format, compression, saves=saves)
-        times = [record.time_ns for record in stored]
-        return compressed(self._templates.body(records, times), compression, saves=saves)
+            body = joined(encode_each(records, self._upstream.format), self._upstream.format)
+        else:
+            body = self._templates.body(records, [record.time_ns for record in stored])
+        return self._compressed(body, plain=plain)
+
+    def _compressed(self, body: bytes, *, plain: bool) -> bytes:
+        compression = "none" if plain else self._upstream.compression
+        return compressed(body, compression, saves=self._upstream.saves_bytes)
 
     @property
     def _content_type(self) -> str:

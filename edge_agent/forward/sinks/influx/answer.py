@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from edge_agent.errors import SinkError, SinkUnavailable
-from edge_agent.forward.run_slices import RunSlice
+from edge_agent.forward.run_columns import RunColumns
 from edge_agent.forward.sinks.http.answer import HttpAnswer, judge
 from edge_agent.forward.sinks.influx.lines import LineRenderer
 from edge_agent.output.printable import printable
@@ -77,7 +77,9 @@ def judge_lines(answer: HttpAnswer, key: str, wall_ns: int, accept: str) -> Verd
     return Verdict(judge(answer, key, wall_ns, accept))
 
 
-def named_by(answer: HttpAnswer, slices: Iterable[RunSlice], lines: LineRenderer) -> dict[int, str]:
+def named_by(
+    answer: HttpAnswer, slices: Iterable[RunColumns], lines: LineRenderer
+) -> dict[int, str]:
     """Records that a partial write dropped, each with the reason; none where it cannot be told."""
     text = _text(answer)
     if (conflict := _CONFLICT.search(text)) is None:

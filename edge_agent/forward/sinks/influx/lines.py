@@ -44,7 +44,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from edge_agent.config import InfluxTable
-from edge_agent.forward.run_slices import RunSlice, gathered
+from edge_agent.forward.run_columns import RunColumns, gathered
 from edge_agent.values.record import datetime_to_ns, format_time
 
 _SPECIAL: Final = re.compile(r"[,= ]")
@@ -88,7 +88,7 @@ class LineRenderer:
         self._unique = table.unique_times and not table.victoria
         self._heads: dict[tuple[str, str, str], str] = {}
 
-    def render(self, slices: Iterable[RunSlice]) -> Lines:
+    def render(self, slices: Iterable[RunColumns]) -> Lines:
         """A line for each record of which something can be said."""
         done = Lines([], [])
         for some in gathered(slices, _CHUNK, _CHUNK):
@@ -98,7 +98,7 @@ class LineRenderer:
                 self._render(one, [*islice(said, len(one.fields))], done)
         return done
 
-    def _render(self, one: RunSlice, plain: list[str | None], done: Lines) -> None:
+    def _render(self, one: RunColumns, plain: list[str | None], done: Lines) -> None:
         kind = one.stream, one.source, one.origin
         head = self._heads.get(kind) or self._head(kind)
         add = done.lines.append
@@ -157,7 +157,7 @@ class LineRenderer:
             return {}
         return {name: text for name, text in self._flat(fields, "") if text is not None}
 
-    def _times(self, one: RunSlice) -> list[int]:
+    def _times(self, one: RunColumns) -> list[int]:
         if not self._unique:
             return [time_ns // self._unit_ns for time_ns, _ in one.times]
         return [

@@ -25,7 +25,7 @@ from edge_agent.config import PRECISIONS, InfluxTable
 from edge_agent.errors import SinkError, SinkRefused
 from edge_agent.forward.credentials import Credentials
 from edge_agent.forward.probing import ProbeStep
-from edge_agent.forward.run_slices import RunSlice, gathered, slices_in
+from edge_agent.forward.run_columns import RunColumns, columns_in, gathered
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer
 from edge_agent.forward.sinks.http.sink import HttpSink, probe_with, without
@@ -47,7 +47,7 @@ _SAVING_GZIP_LEVEL: Final = 6
 class LinesPart(NamedTuple):
     """Some records of a batch, rendered."""
 
-    slices: Sequence[RunSlice]
+    slices: Sequence[RunColumns]
     lines: Lines
     body: bytes
 
@@ -92,7 +92,7 @@ class InfluxSink(HttpSink):
         """As for every HTTP upstream; the line has a number, which is what every database takes."""
         numbered = structs.replace(record, fields=record.fields | {"probe": 1.0})
         try:
-            part = await self._run_blocking(self._rendered, [RunSlice.of(numbered)], False)
+            part = await self._run_blocking(self._rendered, [RunColumns.of(numbered)], False)
             credentials = await self._run_blocking(self._files.read)
             key = f"{self._identity.epoch}/probe/{record.time_ns}"
             headers = self._headers(key, credentials, plain=False)
@@ -140,10 +140,10 @@ class InfluxSink(HttpSink):
 
     def _parts(self, batch: Batch) -> Iterator[LinesPart]:
         """Rendered one by one as they are asked for, each in a thread: that blocks."""
-        for some in gathered(slices_in(batch, self._matches), _FIRST_RECORDS, _PART_RECORDS):
+        for some in gathered(columns_in(batch, self._matches), _FIRST_RECORDS, _PART_RECORDS):
             yield self._rendered(some, batch.plain)
 
-    def _rendered(self, slices: Sequence[RunSlice], plain: bool) -> LinesPart:
+    def _rendered(self, slices: Sequence[RunColumns], plain: bool) -> LinesPart:
         lines = self._lines.render(slices)
         body = "\n".join(lines.lines).encode()
         if self._upstream.compression == "gzip" and not plain:
@@ -153,7 +153,7 @@ class InfluxSink(HttpSink):
 
     def _without(self, part: LinesPart, named: Container[int], plain: bool) -> LinesPart:
         records = (record for one in part.slices for record in one.records())
-        others = [RunSlice.of(record) for record in records if record.seq not in named]
+        others = [RunColumns.of(record) for record in records if record.seq not in named]
         return self._rendered(others, plain)
 
     async def _render_next(self, parts: Iterator[LinesPart], into: list[LinesPart | None]) -> None:

@@ -25,12 +25,8 @@ from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_by_sending
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, SinkParts
-from edge_agent.forward.sinks.http.body import (
-    RenderedRecord,
-    encode_one,
-    rendered,
-    rendered_batch,
-)
+from edge_agent.forward.sinks.http.body import encode_each, rendered
+from edge_agent.forward.sinks.http.encoded_runs import encoded_runs
 from edge_agent.forward.sinks.kafka.reports import Reports, refusal_of, said
 from edge_agent.forward.sinks.kafka.settings import settings_of
 from edge_agent.values.record import Record
@@ -111,7 +107,10 @@ class KafkaSink(KeyedSink):
         agent, epoch = self._identity.agent_id, self._identity.epoch
         self._producer = await self._run_blocking(self._made)
         try:
-            await self._deliver([self._message(rendered(record, agent, epoch))])
+            one = rendered(record, agent, epoch)
+            (text,) = encode_each([one], self._upstream.format)
+            key = one.source if self._table.key == "source" else one.stream
+            await self._deliver([_Ready(one.seq, key, text, {"id": one.id})])
         finally:
             await self.aclose()
 
@@ -139,16 +138,12 @@ class KafkaSink(KeyedSink):
 
     def _prepare(self, batch: Batch) -> list[_Ready]:
         agent, epoch = self._identity.agent_id, self._identity.epoch
-        return [self._message(one) for one in rendered_batch(batch, self._matches, agent, epoch)]
-
-    def _message(self, one: RenderedRecord) -> _Ready:
-        how = self._upstream.format
-        try:
-            value = encode_one(one, how)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise SinkRefused(f"cannot be written as {how}: {error}") from error
-        key = one.source if self._table.key == "source" else one.stream
-        return _Ready(one.seq, key, value, {"id": one.id})
+        by_source, how = self._table.key == "source", self._upstream.format
+        return [
+            _Ready(seq, run.source if by_source else run.stream, text, {"id": identity})
+            for run in encoded_runs(batch, self._matches, agent, epoch, how)
+            for seq, text, identity in zip(run.seqs, run.texts, run.ids, strict=True)
+        ]
 
     def _produce(
         self, producer: confluent_kafka.Producer, ready: list[_Ready], refused: dict[int, str]

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_agent.forward.run_slices import RunSlice
+from edge_agent.forward.run_columns import RunColumns
 from edge_agent.forward.sinks.mqtt.outgoing import MqttMessage
 from edge_agent.forward.sinks.mqtt.settings import MqttSettings
 
@@ -49,9 +49,9 @@ class Discovery:
         """Where Home Assistant says that it is back."""
         return f"{self._settings.discovery}/status".encode()
 
-    def news(self, slices: Iterable[RunSlice]) -> list[MqttMessage]:
+    def news(self, slices: Iterable[RunColumns]) -> list[MqttMessage]:
         """What is to be announced before these are sent."""
-        met: dict[tuple[str, str], tuple[RunSlice, object]] = {}
+        met: dict[tuple[str, str], tuple[RunColumns, object]] = {}
         values = ((one, field) for one in slices for each in one.fields for field in each.items())
         for one, (name, value) in values:
             key = (one.stream, name)
@@ -76,7 +76,7 @@ class Discovery:
             return wanted
         return f"{wanted}_{blake2b(repr(owner).encode(), digest_size=4).hexdigest()}"
 
-    def _message(self, one: RunSlice, name: str, value: object) -> MqttMessage:
+    def _message(self, one: RunColumns, name: str, value: object) -> MqttMessage:
         settings = self._settings
         values = {"agent": self._agent, "log": one.log, "stream": one.stream}
         state = settings.topic

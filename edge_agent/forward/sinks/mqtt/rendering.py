@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from edge_agent.forward.run_slices import UNSAYABLE, RunSlice, fields_as_json, gathered
+from edge_agent.forward.run_columns import UNSAYABLE, RunColumns, fields_as_json, gathered
 from edge_agent.forward.sinks.http.body import record_json, rendered, stable_id, strange
 from edge_agent.forward.sinks.mqtt.discovery import Discovery
 from edge_agent.forward.sinks.mqtt.outgoing import (
@@ -111,7 +111,9 @@ class Renderer:
         #: Entities that were announced; None where none are.
         self.discovery = Discovery(settings, agent) if settings.discovery else None
 
-    def render(self, slices: Iterable[RunSlice], packet_bytes_max: int, before: int = 0) -> Packets:
+    def render(
+        self, slices: Iterable[RunColumns], packet_bytes_max: int, before: int = 0
+    ) -> Packets:
         """The packets of these records, behind ``before`` others of their batch;
         ``packet_bytes_max`` is what the broker takes, 0 for any.
         """
@@ -135,7 +137,7 @@ class Renderer:
 
     def _publish(
         self,
-        one: RunSlice,
+        one: RunColumns,
         way: _Way,
         fields: Sequence[Payload],
         packet_bytes_max: int,
@@ -189,7 +191,7 @@ class Renderer:
             return f"too large: its message has {len(payload)} bytes, {most} are taken"
         return f"too large: its packet has {len(packet)} bytes, the broker takes {packet_bytes_max}"
 
-    def _way(self, one: RunSlice) -> _Way:
+    def _way(self, one: RunColumns) -> _Way:
         values = {
             "agent": self._agent, "log": one.log, "stream": one.stream, "source": one.source,
         }  # fmt: skip
@@ -215,7 +217,7 @@ class Renderer:
         )
         return way
 
-    def _properties(self, one: RunSlice, way: _Way) -> Iterator[bytes]:
+    def _properties(self, one: RunColumns, way: _Way) -> Iterator[bytes]:
         """For each record its id."""
         if one.source.startswith(THINNED_SOURCE):
             ids = [stable_id(record, self._epoch) for record in one.records()]
@@ -228,7 +230,9 @@ class Renderer:
                 told = user_property(b"id", name)
                 yield length(len(told)) + told
 
-    def _as_records(self, one: RunSlice, way: _Way, fields: Sequence[Payload]) -> Iterator[Payload]:
+    def _as_records(
+        self, one: RunColumns, way: _Way, fields: Sequence[Payload]
+    ) -> Iterator[Payload]:
         """The JSON of `rendered`, put together by hand in a quarter of the time."""
         if one.source.startswith(THINNED_SOURCE):
             # Each id has a checksum.
@@ -253,7 +257,7 @@ class Renderer:
 
     def _payloads_of(
         self, template: str
-    ) -> Callable[[RunSlice, _Way, Sequence[Payload]], Iterable[Payload]]:
+    ) -> Callable[[RunColumns, _Way, Sequence[Payload]], Iterable[Payload]]:
         agent, epoch = self._agent, self._epoch
         if template == "fields":
             return lambda _, __, fields: fields
@@ -277,7 +281,7 @@ class Renderer:
 
         return lambda one, _, __: _each(one, filled)
 
-    def _group(self, slices: Iterable[RunSlice], packet_bytes_max: int, made: Packets) -> None:
+    def _group(self, slices: Iterable[RunColumns], packet_bytes_max: int, made: Packets) -> None:
         """For ThingsBoard's gateways: ``{"DEVICE": [{"ts": …, "values": {…}}, …], …}``.
 
         A stream is a device. What is grouped is refused together, so that one that is too large by
@@ -312,7 +316,7 @@ def _gateway(devices: dict[str, list[bytes]]) -> bytes:
     return b"{%b}" % b",".join(parts)
 
 
-def _with_fields(slices: Iterable[RunSlice]) -> Iterator[tuple[RunSlice, list[Payload]]]:
+def _with_fields(slices: Iterable[RunColumns]) -> Iterator[tuple[RunColumns, list[Payload]]]:
     """Each with the JSON of its records' fields."""
     for some in gathered(slices, _CHUNK, _CHUNK):
         fields = iter(fields_as_json(some, _json))
@@ -320,14 +324,14 @@ def _with_fields(slices: Iterable[RunSlice]) -> Iterator[tuple[RunSlice, list[Pa
             yield one, [*islice(fields, len(one.fields))]
 
 
-def _singly(slices: Iterable[RunSlice]) -> Iterator[tuple[str, int, int, Payload]]:
+def _singly(slices: Iterable[RunColumns]) -> Iterator[tuple[str, int, int, Payload]]:
     """Of each record its stream, seq and time, and the JSON of its fields."""
     for one, fields in _with_fields(slices):
         for n, (said, (time_ns, _)) in enumerate(zip(fields, one.times, strict=True)):
             yield one.stream, one.seq + n, time_ns, said
 
 
-def _each(one: RunSlice, said: Callable[[Record], bytes]) -> Iterator[Payload]:
+def _each(one: RunColumns, said: Callable[[Record], bytes]) -> Iterator[Payload]:
     for record in one.records():
         try:
             yield said(record)
@@ -335,7 +339,7 @@ def _each(one: RunSlice, said: Callable[[Record], bytes]) -> Iterator[Payload]:
             yield error
 
 
-def _kind(one: RunSlice) -> tuple[str, ...]:
+def _kind(one: RunColumns) -> tuple[str, ...]:
     return one.stream, one.source, one.origin, one.origin_epoch, one.origin_log
 
 

@@ -27,7 +27,7 @@ from edge_agent.forward.handshake import handshake
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep, probe_by_sending
 from edge_agent.forward.proxy import tunnelled
-from edge_agent.forward.run_slices import RunSlice, gathered, slices_in
+from edge_agent.forward.run_columns import RunColumns, columns_in, gathered
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
 from edge_agent.forward.sinks.mqtt.incoming import Delivered
@@ -101,7 +101,7 @@ class MqttSink(KeyedSink):
                 await self.open(nursery, LaneResume(0, 1, 0, None))
                 if settings.retain or settings.is_grouped or self._renderer.discovery is not None:
                     return f"{told}; nothing was published, as it would stay there"
-                one = [RunSlice.of(record)]
+                one = [RunColumns.of(record)]
                 await self._deliver(lambda most: iter([self._renderer.render(one, most)]))
                 told += f"; the broker took a record of its own in the stream {record.stream}"
                 if settings.version != "5":
@@ -147,7 +147,7 @@ class MqttSink(KeyedSink):
     def _parts(self, batch: Batch, packet_bytes_max: int) -> Iterator[Packets]:
         """Rendered one by one as they are asked for, each in a thread: that blocks."""
         before = 0
-        slices = slices_in(batch, self._matches)
+        slices = columns_in(batch, self._matches)
         for some in gathered(slices, _FIRST_RECORDS, _PART_RECORDS):
             made = self._renderer.render(some, packet_bytes_max, before)
             before += len(made.packets)

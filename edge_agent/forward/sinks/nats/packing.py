@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
-from typing import NamedTuple
+from itertools import groupby
+from typing import Final, NamedTuple
 
 from edge_agent.config import Format, NatsTable, Upstream
-from edge_agent.errors import SinkRefused
-from edge_agent.forward.sinks.http.body import RenderedRecord, encode_body
+from edge_agent.forward.sinks.http.body import joined
+from edge_agent.forward.sinks.http.encoded_runs import EncodedRun
+
+#: So many are packed at a time: some milliseconds, after which the first can go.
+PART_MESSAGES: Final = 20
 
 
 class PackedMessage(NamedTuple):
@@ -31,10 +34,13 @@ class PackedMessage(NamedTuple):
 
 
 @dataclass(slots=True)
-class PackedBatch:
-    """The messages, and by its seq each record that is too large for any, with a sentence."""
+class PackedPart:
+    """Some messages, how many records there are, and by its seq each of them that is too large for
+    any, with a sentence.
+    """
 
     messages: list[PackedMessage] = field(default_factory=list)
+    records: int = 0
     refused: dict[int, str] = field(default_factory=dict)
 
 
@@ -88,55 +94,56 @@ def token(text: str) -> str:
 
 
 def pack(
-    records: Sequence[RenderedRecord],
+    runs: Iterable[EncodedRun],
     subjects: Subjects,
     upstream: Upstream,
     table: NatsTable,
     most_bytes: int,
-) -> PackedBatch:
-    """The messages of ``records``; none is larger than ``most_bytes``.
+) -> Iterator[PackedPart]:
+    """The messages of the records of ``runs``, some at a time; none is larger than ``most_bytes``.
 
     Raises:
-        SinkRefused: one of them cannot be written so; which one is not known.
+        SinkRefused: as ``runs`` do.
     """
-    packed = PackedBatch()
-    wanted = min(int(table.message_bytes), most_bytes)
-    runs: Iterator[tuple[str, Sequence[RenderedRecord]]]
-    if subjects.by_stream:
-        runs = ((s, list(some)) for s, some in groupby(records, lambda one: one.stream))
-    else:
-        runs = iter([("", records)])
-    for stream, run in runs:
+    packed = PackedPart()
+    wanted, most = min(int(table.message_bytes), most_bytes), table.message_records
+    for stream, some in groupby(runs, lambda run: run.stream if subjects.by_stream else ""):
         subject = subjects.of(stream)
-        for start in range(0, len(run), table.message_records):
-            part = run[start : start + table.message_records]
-            _pack_part(packed, part, subject, upstream.format, wanted, most_bytes)
-    for n, (one, following) in enumerate(pairwise(packed.messages)):
-        if following.first <= one.last:
-            packed.messages[n] = one._replace(upto=one.last - 1)
-    return packed
+        seqs: list[int] = []
+        texts: list[bytes] = []
+        for run in some:
+            seqs += run.seqs
+            texts += run.texts
+            while len(texts) >= most:
+                first = seqs[:most], texts[:most]
+                _pack_message(packed, *first, subject, upstream.format, wanted, most_bytes)
+                del seqs[:most], texts[:most]
+                if len(packed.messages) >= PART_MESSAGES:
+                    yield packed
+                    packed = PackedPart()
+        if texts:
+            _pack_message(packed, seqs, texts, subject, upstream.format, wanted, most_bytes)
+    yield packed
 
 
-def _pack_part(
-    packed: PackedBatch,
-    part: Sequence[RenderedRecord],
+def _pack_message(
+    packed: PackedPart,
+    seqs: Sequence[int],
+    texts: Sequence[bytes],
     subject: str,
     how: Format,
     wanted: int,
     most: int,
 ) -> None:
-    try:
-        payload = encode_body(part, how, "none")
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise SinkRefused(f"cannot be written as {how}: {error}") from error
-    if len(payload) <= wanted or (len(part) == 1 and len(payload) <= most):
-        first, last = part[0].seq, part[-1].seq
-        packed.messages.append(PackedMessage(subject, payload, first, last, last))
-    elif len(part) == 1:
-        packed.refused[part[0].seq] = (
-            f"too large for a message: {len(payload)} bytes, and {most} fit"
-        )
+    """One message, or several where one would be too large."""
+    payload = joined(texts, how)
+    if len(payload) <= wanted or (len(texts) == 1 and len(payload) <= most):
+        packed.records += len(texts)
+        packed.messages.append(PackedMessage(subject, payload, seqs[0], seqs[-1], seqs[-1]))
+    elif len(texts) == 1:
+        packed.records += 1
+        packed.refused[seqs[0]] = f"too large for a message: {len(payload)} bytes, and {most} fit"
     else:
-        middle = len(part) // 2
-        for half in (part[:middle], part[middle:]):
-            _pack_part(packed, half, subject, how, wanted, most)
+        middle = len(texts) // 2
+        for half in (slice(middle), slice(middle, None)):
+            _pack_message(packed, seqs[half], texts[half], subject, how, wanted, most)

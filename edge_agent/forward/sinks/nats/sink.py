@@ -29,6 +29,8 @@ Measured with 100 records a message and the server beside us: in batches of 100 
 takes half of the time of an atomic one, 0.45 of the server's CPU time and 0.9 of ours; in batches
 of ten 0.25, 0.2 and 0.75.
 
+The first messages of a batch are published while the others are packed (``ahead.py``).
+
 ``Nats-Msg-Id`` is the range of each message (EPOCH/LOG/FIRST-LAST), for streams from which
 consumers take the messages away, and so the position: there the duplicate window is what is left.
 """
@@ -36,7 +38,7 @@ consumers take the messages away, and so the position: there the duplicate windo
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -48,7 +50,8 @@ from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep, probe_by_opening
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
-from edge_agent.forward.sinks.http.body import rendered_batch
+from edge_agent.forward.sinks.http.encoded_runs import encoded_runs
+from edge_agent.forward.sinks.nats.ahead import MessagesAhead, packing_ahead
 from edge_agent.forward.sinks.nats.connection import NETWORK_ERRORS, NatsConnection, open_nats
 from edge_agent.forward.sinks.nats.jetstream import (
     NO_BATCH,
@@ -73,8 +76,8 @@ from edge_agent.forward.sinks.nats.jetstream import (
     ways_of,
 )
 from edge_agent.forward.sinks.nats.packing import (
-    PackedBatch,
     PackedMessage,
+    PackedPart,
     Subjects,
     pack,
     stream_subjects,
@@ -213,27 +216,30 @@ class NatsSink(KeyedSink):
         self._sent_bytes = looks = 0
         while looks < _LOOKS_MAX:
             has = self._has(batch)
-            count, packed = await self._run_blocking(self._pack, batch)
-            if await self._publish_all(packed.messages, batch):
-                if packed.refused:
-                    first, reason = next(iter(packed.refused.items()))
-                    raise SinkRefused(f"record {first}: {reason}", "too_big", packed.refused)
-                return Acknowledged(batch.last, count, self._sent_bytes)
+            async with packing_ahead(self._packed(batch, has), self._run_blocking) as ahead:
+                is_done = await self._publish_all(ahead, batch)
+            if is_done and ahead.refusal is not None:
+                raise ahead.refusal
+            if is_done and ahead.refused:
+                first, reason = next(iter(ahead.refused.items()))
+                raise SinkRefused(f"record {first}: {reason}", "too_big", ahead.refused)
+            if is_done:
+                return Acknowledged(batch.last, ahead.records, self._sent_bytes)
             with trio.fail_after(self._patience):
                 self._there = await self._look()
             # On a slow way a fast batch may end again and again, and be a bit further each time.
             looks = 0 if self._has(batch) > has else looks + 1
         raise SinkUnavailable(f"somebody else publishes under {self._subjects.filter}", slow=True)
 
-    def _pack(self, batch: Batch) -> tuple[int, PackedBatch]:
-        """How many records the stream lacks of the batch, and the messages with them."""
-        agent, epoch, has = self._identity.agent_id, self._identity.epoch, self._has(batch)
-        lacking = rendered_batch(batch, self._matches, agent, epoch, has)
+    def _packed(self, batch: Batch, has: int) -> Iterator[PackedPart]:
+        """The messages with what the stream, which ``has`` so much, lacks of the batch."""
+        agent, epoch, how = self._identity.agent_id, self._identity.epoch, self._upstream.format
+        lacking = encoded_runs(batch, self._matches, agent, epoch, how, has)
         most = self._connection.info.max_payload if self._connection else 0
         if self._config.max_msg_size > 0:
             most = min(most, self._config.max_msg_size)
         most = max(most - _HEADERS_BYTES, 1)
-        return len(lacking), pack(lacking, self._subjects, self._upstream, self._table, most)
+        return pack(lacking, self._subjects, self._upstream, self._table, most)
 
     def _has(self, batch: Batch) -> int:
         """Up to which number of the log the stream has everything."""
@@ -244,27 +250,29 @@ class NatsSink(KeyedSink):
         is_ours = is_ours and there.moves >= batch.moves and not batch.out_of_order
         return there.upto if is_ours else 0
 
-    async def _publish_all(self, messages: Sequence[PackedMessage], batch: Batch) -> bool:
+    async def _publish_all(self, ahead: MessagesAhead, batch: Batch) -> bool:
         """False where it is to be looked again: the stream's last message was not the one that was
         expected, or a fast batch is at its end.
         """
         at, ways = 0, ways_of(self._config)
-        while at < len(messages):
+        while True:
+            await ahead.until(at + 1)
+            if at == len(ahead.messages):
+                return True
             most = self._chain if ways[0] == "chained" else BATCH_MAX
-            part = messages[at : at + most]
-            way = ways[0] if len(part) > 1 else "chained"
-            outcome = await self._publish(part, batch, way)
+            way = ways[0] if at + 1 < len(ahead.messages) else "chained"
+            outcome, count = await self._publish(ahead, at, most, batch, way)
             error = outcome.error
             if outcome.stored:
                 if outcome.stream != self._table.stream:
-                    text = f"{part[0].subject} belongs to the stream {outcome.stream}"
+                    text = f"{ahead.messages[at].subject} belongs to the stream {outcome.stream}"
                     raise SinkUnavailable(text, slow=True, obstacle="there")
-                last = self._after(part[outcome.stored - 1], batch)
+                last = self._after(ahead.messages[at + outcome.stored - 1], batch)
                 self._there = last._replace(seq=outcome.seq or self._there.seq)
                 at += outcome.stored
             if outcome.stored == self._chain:
                 self._chain = min(2 * self._chain, BATCH_MAX)
-            elif way == "chained" and outcome.stored < len(part):
+            elif way == "chained" and outcome.stored < count:
                 self._chain = max(outcome.stored, 1)
             if error is not None and error.err_code in NO_BATCH and len(ways) > 1:
                 del ways[0]
@@ -274,17 +282,22 @@ class NatsSink(KeyedSink):
                 raise refusal_of(error)
             elif not outcome.stored:
                 return False
-        return True
 
     async def _publish(
-        self, messages: Sequence[PackedMessage], batch: Batch, way: Way
-    ) -> PublishOutcome:
-        """Publish what belongs together, and wait for what becomes of it."""
-        connection, count = self._live(), len(messages)
-        asked = [connection.expect(is_final) for _ in range(count if way == "chained" else 1)]
+        self, ahead: MessagesAhead, at: int, most: int, batch: Batch, way: Way
+    ) -> tuple[PublishOutcome, int]:
+        """Publish what belongs together, ``most`` messages from the one at ``at`` on, and wait for
+        what becomes of it; and how many those were.
+        """
+        connection, asked, is_last, n = self._live(), [], False, 0
         place, variant, before = f"{self._identity.epoch}/{batch.log}", batch.variant, ""
         pieces, size = [b""], 0
-        for n, message in enumerate(messages, 1):
+        while not is_last:
+            await ahead.until(at + n + 1)
+            message, n = ahead.messages[at + n], n + 1
+            is_last = n == most or at + n == len(ahead.messages)
+            if way == "chained" or n == 1:
+                asked.append(connection.expect(is_final))
             key = f"{place}/{message.first}-{message.last}{variant}"
             headers = [("Nats-Msg-Id", key), (POSITION, self._after(message, batch).header())]
             if n == 1:
@@ -293,21 +306,21 @@ class NatsSink(KeyedSink):
                 to = asked[n - 1][0]
                 headers += [("Nats-Expected-Last-Msg-Id", before)] * (n > 1)
             else:
-                more, to = in_batch(way, asked[0][0], n, is_last=n == count)
+                more, to = in_batch(way, asked[0][0], n, is_last=is_last)
                 headers += more
             before = key
             pieces.append(publish(message.subject.encode(), message.payload, headers, to))
             size += len(pieces[-1])
-            if n == count or size >= _PIECE_BYTES:
+            if is_last or size >= _PIECE_BYTES or not ahead.settled(at + n + 1):
                 with trio.fail_after(self._patience):
                     await connection.send(b"".join(pieces))
                 self._sent_bytes += size
                 pieces, size = [], 0
         acks = []
-        for message, (_, answer) in zip(messages, asked, strict=False):
+        for message, (_, answer) in zip(ahead.messages[at:], asked, strict=False):
             with trio.fail_after(self._patience):
                 acks.append(ack_of(await answer(), message.subject))
-        return outcome_of(acks, count)
+        return outcome_of(acks, n), n
 
     def _expected(self) -> list[tuple[str, str]]:
         """Of the first of several messages: which one is the last under the log's subject."""

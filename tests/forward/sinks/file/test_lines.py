@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.file.lines import CarriedRecord, carried, encode_lines
-from edge_agent.forward.sinks.http.body import encode_body, rendered
+from edge_agent.forward.sinks.http.body import encode_each, rendered
 from edge_agent.store import Identity
 from tests.forward.carried.rich import MAPS, fill
 from tests.forward.support import running_station
@@ -27,10 +27,8 @@ async def test_a_line_begins_as_an_http_upstream_has_it_and_says_the_rest_behind
     batch = await batch_in(tmp_path)
     records = list(batch.records(lambda _: True))
     lines = encode_lines(carried(batch, records), ID).splitlines()
-    bodies = encode_body(
-        [rendered(one, ID.agent_id, ID.epoch) for one in records], "ndjson", "none"
-    )
-    for line, body in zip(lines, bodies.splitlines(), strict=True):
+    bodies = encode_each([rendered(one, ID.agent_id, ID.epoch) for one in records], "ndjson")
+    for line, body in zip(lines, bodies, strict=True):
         assert line.startswith(body[:-1])
     first, foreign = json.loads(lines[0]), json.loads(lines[-1])
     assert first["store"] == f"{ID.agent_id}/{ID.epoch}/main"

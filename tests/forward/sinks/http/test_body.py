@@ -8,22 +8,19 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from edge_agent.config import Format
-from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.http.body import (
     Compression,
-    encode_body,
+    RenderedRecord,
+    compressed,
+    encode_each,
+    joined,
     rendered,
-    rendered_batch,
 )
-from edge_agent.store import Block, encode_runs
-from edge_agent.values.record import Origin, Record
-from edge_agent.values.stream_names import compile_patterns
-from tests.forward.support import NOW_NS, make_run
+from edge_agent.values.record import Record
+from tests.forward.support import NOW_NS
 from tests.rules.support import apply, by_stream, rule
 
 if sys.version_info >= (3, 14):
@@ -48,14 +45,19 @@ EXPECTED = {
 
 
 def body(fields: dict[str, Any], how: Format = "json", compression: Compression = "none") -> bytes:
-    return encode_body([rendered(replace(RECORD, fields=fields), "9b1d", "5f0c")], how, compression)
+    one = rendered(replace(RECORD, fields=fields), "9b1d", "5f0c")
+    return compressed(bodied([one], how), compression)
+
+
+def bodied(records: list[RenderedRecord], how: Format) -> bytes:
+    return joined(encode_each(records, how), how)
 
 
 def test_a_record_reads_as_everywhere_plus_its_stable_id() -> None:
     one = rendered(RECORD, "9b1d", "5f0c")
-    assert json.loads(encode_body([one], "json", "none")) == [EXPECTED]
-    assert msgpack.unpackb(encode_body([one], "msgpack", "none")) == [EXPECTED]
-    lines = encode_body([one, one], "ndjson", "none").splitlines()
+    assert json.loads(bodied([one], "json")) == [EXPECTED]
+    assert msgpack.unpackb(bodied([one], "msgpack")) == [EXPECTED]
+    lines = bodied([one, one], "ndjson").splitlines()
     assert [json.loads(line) for line in lines] == [EXPECTED, EXPECTED]
 
 
@@ -142,42 +144,16 @@ def test_an_aggregate_has_an_id_that_no_record_and_no_other_aggregate_has() -> N
     assert rendered(passed_on, "hub", "h0").id == found
 
 
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 12), st.booleans(), st.booleans())
-def test_a_batch_is_rendered_as_each_of_its_records(
-    one: int, other: int, after: int, foreign: bool, set_right: bool
-) -> None:
-    bodies = [{"n": 1, "time": 1795341600.25}, {"n": 2, "stream": "x"}, {"time": "no", "n": 3}]
-    runs = [
-        replace(
-            make_run(stream, 3), body=b"".join(map(msgpack.packb, bodies)), source=source,
-            synced=False,
-        )
-        for stream, source in (("t/1", "s"), ("other", "s"), ("t/2", "$thin/t/2"), ("t/1", "r"))
-    ]  # fmt: skip
-    raw = encode_runs(runs)
-    origin = Origin("77aa", "e9", "alarms", 40, bytes(16), 1, NOW_NS, False, ("77aa",))
-    block = Block(
-        "main", 1, 12, 0, len(raw), raw, bytes(16), 1, NOW_NS, False, NOW_NS, NOW_NS,
-        origin if foreign else None,
-    )  # fmt: skip
-    if set_right:
-        block = block.corrected({("77aa" if foreign else "", bytes(16)): 10**18})
-    batch = Batch("main", min(one, other), max(one, other), (block,))
-    matches = compile_patterns(("t/**", "$agents/**"))
-    expected = [rendered(record, "9b1d", "5f0c") for record in batch.records(matches)]
-    found = rendered_batch(batch, matches, "9b1d", "5f0c", after)
-    assert found == [record for record in expected if record.seq > after]
-
-
 @pytest.mark.parametrize("how", ["gzip", "zstd"])
 def test_where_bytes_are_what_costs_fewer_are_sent_and_always_the_same(how: Compression) -> None:
     records = [
         rendered(replace(RECORD, seq=n, fields={"t": (n * 7919 % 1000) / 10}), "9b1d", "5f0c")
         for n in range(3000)
     ]
-    usual, saving = (encode_body(records, "ndjson", how, saves=saves) for saves in (False, True))
+    plain = bodied(records, "ndjson")
+    usual, saving = (compressed(plain, how, saves=saves) for saves in (False, True))
     assert len(saving) < len(usual)
-    assert encode_body(records, "ndjson", how, saves=True) == saving
-    plain = encode_body(records, "ndjson", "none", saves=True)
+    assert compressed(plain, how, saves=True) == saving
+    assert compressed(plain, "none", saves=True) == plain
     unpacked = gzip.decompress(saving) if how == "gzip" else zstd.decompress(saving)
-    assert unpacked == plain == encode_body(records, "ndjson", "none")
+    assert unpacked == plain

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 import trio
 import trustme
+from msgspec import structs
 
 from edge_agent.config import HttpTable
 from edge_agent.errors import SinkRefused, SinkUnavailable
@@ -25,6 +26,7 @@ from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.forward.sinks.http.answer import HttpAnswer
 from edge_agent.forward.sinks.http.sink import HttpSink
+from edge_agent.store import Entry
 from edge_agent.values.record import format_time
 from tests.forward.http_upstream import Got, HttpUpstream, Reply, http_upstream
 from tests.forward.support import (
@@ -244,17 +246,17 @@ async def test_an_upstream_that_never_answers_is_given_up_at_the_deadline(tmp_pa
         await sink.aclose()
 
 
+@pytest.mark.parametrize("template", [None, '{"f": {fields.a}}'])
 async def test_a_record_that_the_format_cannot_say_is_refused_like_any_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, template: str | None
 ) -> None:
-    def cannot(*_: object, **__: object) -> bytes:
-        raise ValueError("too deep")
-
-    monkeypatch.setattr("edge_agent.forward.sinks.http.sink.encode_body", cannot)
     async with running_station(tmp_path) as station:
-        await station.put(1)
-        sink = sink_for(station, "http://127.0.0.1:1/")
-        with pytest.raises(SinkRefused, match="too deep"):
+        # A map within it has a null for a key.
+        run = structs.replace(make_run("t/1", 1), body=msgpack.packb({"a": {None: 1}}))
+        await (await station.log.append(Entry(runs=(run,)))).wait()
+        table = None if template is None else HttpTable(template=template)
+        sink = sink_for(station, "http://127.0.0.1:1/", http=table)
+        with pytest.raises(SinkRefused, match="cannot be written as ndjson"):
             await sink.send(await batch_of(station))
 
 

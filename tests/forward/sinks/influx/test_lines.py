@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from benchmarks.processes import free_port
 from benchmarks.upstreams.servers import HttpDatabase, influxdb
 from edge_agent.config import InfluxTable
-from edge_agent.forward.run_slices import RunSlice
+from edge_agent.forward.run_columns import RunColumns
 from edge_agent.forward.sinks.influx.lines import LineRenderer
 from edge_agent.values.record import Record, TimeQuality
 from tests.forward.support import NOW_NS
@@ -42,8 +42,8 @@ def record(
     )  # fmt: skip
 
 
-def slices(*records: Record) -> list[RunSlice]:
-    return [RunSlice.of(one) for one in records]
+def slices(*records: Record) -> list[RunColumns]:
+    return [RunColumns.of(one) for one in records]
 
 
 def line(fields: dict[str, Any], table: InfluxTable | None = None, **more: Any) -> str:
@@ -214,7 +214,7 @@ def test_many_at_once_become_what_each_becomes_by_itself(
     unit_ns: int,
 ) -> None:
     table = InfluxTable(unique_times=unique, integers=integers, tag_fields=("t", "n\\"))
-    several, records = list[RunSlice](), list[Record]()
+    several, records = list[RunColumns](), list[Record]()
     for stream, is_foreign, fields, at in runs:
         made = [
             record(
@@ -225,7 +225,7 @@ def test_many_at_once_become_what_each_becomes_by_itself(
             for n, one in enumerate(fields)
         ]  # fmt: skip
         times = [(one.time_ns, one.quality) for one in made]
-        several.append(replace(RunSlice.of(made[0]), fields=fields, times=times))
+        several.append(replace(RunColumns.of(made[0]), fields=fields, times=times))
         records += made
     found = LineRenderer(table, AGENT, unit_ns).render(several)
     alone = [LineRenderer(table, AGENT, unit_ns).render(slices(one)) for one in records]

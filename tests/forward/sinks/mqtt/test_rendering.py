@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from edge_agent.config import MqttTable
-from edge_agent.forward.run_slices import RunSlice
+from edge_agent.forward.run_columns import RunColumns
 from edge_agent.forward.sinks.http.body import record_json, rendered
 from edge_agent.forward.sinks.mqtt.outgoing import MqttMessage, publish, user_property
 from edge_agent.forward.sinks.mqtt.rendering import PACKET_IDS, Renderer
@@ -22,8 +22,8 @@ from tests.forward.support import NOW_NS, upstream
 AGENT, EPOCH = "a" * 32, "e" * 32
 
 
-def slices(*records: Record) -> list[RunSlice]:
-    return [RunSlice.of(one) for one in records]
+def slices(*records: Record) -> list[RunColumns]:
+    return [RunColumns.of(one) for one in records]
 
 
 def record(seq: int = 1, stream: str = "t/1", source: str = "s", **fields: Any) -> Record:
@@ -94,7 +94,7 @@ def test_many_at_once_become_what_each_becomes_by_itself(
     if foreign:
         records = [structs.replace(one, origin_seq=one.seq + 90) for one in records]
     several = replace(
-        RunSlice.of(records[0]),
+        RunColumns.of(records[0]),
         fields=fields,
         times=[(one.time_ns, one.quality) for one in records],
     )

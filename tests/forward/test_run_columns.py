@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from edge_agent.forward.run_slices import RunSlice, fields_as_json, gathered, slices_in
+from edge_agent.forward.run_columns import RunColumns, columns_in, fields_as_json, gathered
 from edge_agent.forward.sink import Batch
 from edge_agent.store import Block, Gap, encode_runs
 from edge_agent.store.format.record_maps import SLICE_ELEMENTS
@@ -55,10 +55,10 @@ def test_a_batch_has_the_same_records_in_slices(
         odd_block(not foreign, set_right, 36),
     )  # fmt: skip
     batch = Batch("main", min(one, other), max(one, other), items)
-    slices = list(slices_in(batch, matches))
+    slices = list(columns_in(batch, matches))
     found = [record for each in slices for record in each.records()]
     assert repr(found) == repr(list(batch.records(matches)))
-    singly = [RunSlice.of(record) for record in found]
+    singly = [RunColumns.of(record) for record in found]
     assert repr([record for each in singly for record in each.records()]) == repr(found)
     for each in slices:
         records = list(each.records())
@@ -70,7 +70,7 @@ def test_a_run_of_a_million_is_not_decoded_at_once() -> None:
     count = 3 * SLICE_ELEMENTS
     raw = encode_runs([replace(make_run("t/1", count), body=b"\x80" * count)])
     block = Block("main", 1, count, 0, len(raw), raw, bytes(16), 1, NOW_NS, True, NOW_NS, NOW_NS)
-    found = list(slices_in(Batch("main", 2, count - 1, (block,)), matches))
+    found = list(columns_in(Batch("main", 2, count - 1, (block,)), matches))
     assert len(found) > 2 and max(len(one.fields) for one in found) <= SLICE_ELEMENTS
     assert (found[0].seq, found[-1].last) == (2, count - 1)
 
@@ -78,8 +78,8 @@ def test_a_run_of_a_million_is_not_decoded_at_once() -> None:
 @given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, NOW_NS, NOW_NS + 5])))
 def test_times_read_as_everywhere(times: list[int]) -> None:
     one = msgspec.structs.replace(RECORD)
-    slices = RunSlice.of(one)
-    several = RunSlice(
+    slices = RunColumns.of(one)
+    several = RunColumns(
         slices.log, 1, slices.stream, NOW_NS, True, "s", 1,
         [{}] * len(times), [(time_ns, "sensor") for time_ns in times], 1,
     )  # fmt: skip
@@ -88,7 +88,7 @@ def test_times_read_as_everywhere(times: list[int]) -> None:
 
 @pytest.mark.parametrize("count, sizes", [(0, []), (2, [2]), (9, [2, 4, 3]), (10, [2, 4, 4])])
 def test_lists_have_about_as_many_records_as_wanted(count: int, sizes: list[int]) -> None:
-    slices = [RunSlice.of(replace(RECORD, seq=seq)) for seq in range(count)]
+    slices = [RunColumns.of(replace(RECORD, seq=seq)) for seq in range(count)]
     found = list(gathered(slices, 2, 4))
     assert [len(some) for some in found] == sizes
     assert [one for some in found for one in some] == slices
@@ -96,6 +96,6 @@ def test_lists_have_about_as_many_records_as_wanted(count: int, sizes: list[int]
 
 def test_what_json_cannot_say_hides_no_other() -> None:
     records = [RECORD, replace(RECORD, fields={"x": object()}), replace(RECORD, fields={"t": "ü"})]
-    first, odd, last = fields_as_json(map(RunSlice.of, records), msgspec.json.Encoder())
+    first, odd, last = fields_as_json(map(RunColumns.of, records), msgspec.json.Encoder())
     assert (first, last) == (b'{"n":7}', '{"t":"ü"}'.encode()) and isinstance(odd, TypeError)
     assert fields_as_json([], msgspec.json.Encoder()) == []

@@ -5,14 +5,21 @@ A template is a row's text with `HOLE` for each value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from operator import itemgetter
+from typing import TypeVar
 
-from edge_agent.history.format.packing import taken
+Value = TypeVar("Value")
 
 HOLE = b"\0"
 """What no JSON has."""
+
+
+def taken(known: Sequence[Value] | Mapping[int, Value], keys: Sequence[int]) -> Sequence[Value]:
+    """What is known at each of the keys; twice as quick as one after the other."""
+    return itemgetter(*keys)(known) if len(keys) > 1 else [known[key] for key in keys]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""A `RunSlice` is a part of a run, decoded: what a renderer needs of many records at once.
+"""A `RunColumns` is a part of a run, decoded: what a renderer needs of many records at once.
 
 To make a `Record` of each costs as much as to render it. What a run's records have in common stands
 here once, and what differs stands in columns::
 
-    RunSlice(stream="greenhouse/2", seq=4711, fields=[{"t": 21.7}, {"t": 21.8}],
+    RunColumns(stream="greenhouse/2", seq=4711, fields=[{"t": 21.7}, {"t": 21.8}],
              times=[(1795341600250000000, "sensor"), (1795341601250000000, "sensor")], …)
 
 Pure.
@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from edge_agent.forward.sink import Batch
-from edge_agent.store import Block, RunView, slices_of
+from edge_agent.store import Block, RunView, slices_of, time_of
 from edge_agent.values.record import NANOSECONDS, Record, TimeQuality, TimeTrust, format_time
 
 #: What an encoder may raise of a record that it cannot say.
@@ -26,7 +26,7 @@ UNSAYABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
-class RunSlice:
+class RunColumns:
     """Consecutive records of one stream and source; the names are those of `Record`.
 
     ``seq`` and ``source_seq`` are the first record's, and so is ``number``: its seq in the log
@@ -49,7 +49,7 @@ class RunSlice:
     corrected: bool = False
 
     @classmethod
-    def of(cls, record: Record) -> RunSlice:
+    def of(cls, record: Record) -> RunColumns:
         """A single record."""
         return cls(
             record.log,
@@ -76,7 +76,7 @@ class RunSlice:
     @property
     def our_trust(self) -> TimeTrust:
         """The `Record.time_quality` of those whose time a sensor did not give."""
-        return "synced" if self.synced else "corrected" if self.corrected else "unsynced"
+        return trust_in_ours(synced=self.synced, corrected=self.corrected)
 
     def records(self) -> Iterator[Record]:
         """Its records one by one, for whoever looks at each as a whole."""
@@ -113,46 +113,78 @@ class RunSlice:
         return found
 
 
-def slices_in(batch: Batch, matches: Callable[[str], bool]) -> Iterator[RunSlice]:
-    """The records of `Batch.records`, in the same order."""
+class RunPart(NamedTuple):
+    """The records at the places ``low`` to ``high`` of a run, which is one of ``block``; few enough
+    to be decoded together.
+    """
+
+    block: Block
+    run: RunView
+    low: int
+    high: int
+
+    @property
+    def seq(self) -> int:
+        """Of the first one."""
+        return self.block.first + self.run.index + self.low
+
+    @property
+    def number(self) -> int:
+        """Its seq in the log where it was stored first."""
+        origin = self.block.origin
+        return self.seq if origin is None else origin.first + self.run.offset + self.low
+
+
+def run_parts(batch: Batch, matches: Callable[[str], bool], after: int = 0) -> Iterator[RunPart]:
+    """The records of `Batch.records` whose seq is above ``after``, in the same order."""
+    first, last = max(batch.first, after + 1), batch.last
     for item in batch.items:
-        if isinstance(item, Block):
-            for run in item.runs():
-                if matches(run.stream):
-                    for some in [run] if run.count == 1 else slices_of(run):
-                        first = item.first + some.index
-                        low = max(batch.first - first, 0)
-                        high = min(batch.last - first + 1, some.count)
-                        if low < high:
-                            yield _decoded(item, some, low, high)
+        if not isinstance(item, Block) or item.last < first:
+            continue
+        for run in item.runs():
+            if matches(run.stream):
+                for some in [run] if run.count == 1 else slices_of(run):
+                    seq = item.first + some.index
+                    low, high = max(first - seq, 0), min(last + 1 - seq, some.count)
+                    if low < high:
+                        yield RunPart(item, some, low, high)
 
 
-def _decoded(block: Block, run: RunView, low: int, high: int) -> RunSlice:
-    fields, times, corrected = block.timed_maps(run)
-    if high - low < run.count:
-        fields, times = fields[low:high], times[low:high]
-    origin, seq = block.origin, block.first + run.index + low
-    return RunSlice(
+def trust_in_ours(*, synced: bool, corrected: bool) -> TimeTrust:
+    """The `Record.time_quality` of records whose time a sensor did not give."""
+    return "synced" if synced else "corrected" if corrected else "unsynced"
+
+
+def columns_in(batch: Batch, matches: Callable[[str], bool]) -> Iterator[RunColumns]:
+    """The records of `Batch.records`, in the same order."""
+    return map(_decoded, run_parts(batch, matches))
+
+
+def _decoded(part: RunPart) -> RunColumns:
+    block, run, low, high = part
+    fields, times, arrival_ns, corrected = block.timed_maps(run)
+    origin = block.origin
+    return RunColumns(
         block.log,
-        seq,
+        part.seq,
         run.stream,
         block.when_ns,
         run.synced,
         run.source,
         run.source_seq + low if run.source_seq else 0,
-        fields,
-        times,
-        seq if origin is None else origin.first + run.offset + low,
+        fields[low:high],
+        [time_of(time, arrival_ns) for time in times[low:high]],
+        part.number,
         *(("", "", "") if origin is None else (origin.agent, origin.epoch, origin.log)),
         corrected,
     )
 
 
-def gathered(slices: Iterable[RunSlice], first: int, others: int) -> Iterator[list[RunSlice]]:
+def gathered(slices: Iterable[RunColumns], first: int, others: int) -> Iterator[list[RunColumns]]:
     """Lists of them with at least ``first`` records in the first one, ``others`` in each that
     follows; the last one has what is left.
     """
-    found: list[RunSlice] = []
+    found: list[RunColumns] = []
     records, wanted = 0, first
     for one in slices:
         found.append(one)
@@ -165,7 +197,7 @@ def gathered(slices: Iterable[RunSlice], first: int, others: int) -> Iterator[li
 
 
 def fields_as_json(
-    slices: Iterable[RunSlice], encoder: msgspec.json.Encoder
+    slices: Iterable[RunColumns], encoder: msgspec.json.Encoder
 ) -> list[bytes | Exception]:
     """The fields of each record as JSON, in order, or why JSON cannot say them. For all of them at
     once it takes half as long as one by one.

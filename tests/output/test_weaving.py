@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.history.answers.weaving import HOLE, Words, weave
+from edge_agent.output.weaving import HOLE, Words, weave
 
 WORDS = {7: b"7", -3: b'"x"', 2**63: b""}
 
