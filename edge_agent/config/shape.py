@@ -58,6 +58,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
     message_bytes: Size = Size(1 * MIB)  # one WebSocket message
     record_bytes: Size = Size(64 * KIB)  # one encoded record
+    record_values: int = 65_536  # in one record, keys and what nests counted
     record_depth: int = 16  # maps and arrays within one another
     batch_records: int = 10_000  # records in one message
     window_records: int = 100_000  # sent and not yet acked, per session

@@ -17,7 +17,7 @@ all the time. Each case has the answer that stands here. Beyond that, of each gr
 - the agent's memory (RssAnon) is back within 5 MB;
 - no guard of a connection caught anything, no task failed on a mistake of ours, the journal shows no stack of calls.
 
-The agents of the suite have short deadlines, `message_bytes = "256KiB"` and `subscriptions = 5`; else what is usual.
+The agents of the suite have short deadlines, `message_bytes = "256KiB"`, `record_bytes = "192KiB"` and `subscriptions = 5`; else what is usual.
 [SECURITY.md](../SECURITY.md) says what is and what is not protected. `make fuzz` adds inputs that nobody thought of.
 
 This page is written by `python -m tests.abuse.page`; a test compares them.
