@@ -36,7 +36,7 @@ MEMORY = """
 ## What one message costs
 
 `python -m tests.abuse.memory` measures the peak of an agent's memory while it gets one message: bombs, lies, and the
-largest that are allowed. It is at most 6 MB, but for those that `tests/abuse/test_memory.py` names.
+largest that are allowed. It is at most 6 MB.
 """
 
 
