@@ -14,6 +14,9 @@ all the time. Each case has the answer that stands here. Beyond that, of each gr
 
 - the canary loses nothing, is told no error, and its p99 is at most twice its usual one of the same run (less than
   half a second is not held against anybody: the machine has other things to do too);
+- what the agent itself does has a record wait for at most 20 ms of CPU at its p99, which is the commit interval of the
+  suite's agents, so that its ack takes no more than twice as long. It is counted by turns of the event loop
+  (`tests/abuse/loop_turns.py`): that does not depend on what else the machine does;
 - the agent's memory (RssAnon) is back within 5 MB;
 - no guard of a connection caught anything, no task failed on a mistake of ours, the journal shows no stack of calls.
 
