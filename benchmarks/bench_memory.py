@@ -24,8 +24,8 @@ from benchmarks.watching import memory_samples, slope
 SETTLE_S = 3.0
 CONNECTIONS = 4
 #: How long a flood lasts. It takes `WARM_S` until windows, caches and arenas are full. What history
-#: has not written yet grows by a megabyte each ten seconds up to 8 MiB, and is written: by `FULL_S`
-#: that has happened, and what grows from then on is not bounded by it.
+#: has not written yet grows by a megabyte each ten seconds up to 9 MiB, and is then written.
+#: By `FULL_S` that has happened, and what grows from then on is not bounded by it.
 FLOOD_S, WARM_S, FULL_S = 180.0, 15.0, 120.0
 #: The goal for what comes on top of idle memory is one of so long a flood.
 GOAL_S = 60.0
@@ -164,7 +164,7 @@ def render(records: int, found: dict[str, float], flooded: Flood) -> str:
             f"{above:.1f} MB{short}",
         ),
         (
-            f"its slope from {flooded.warm_s:g} to {GOAL_S:g} s: history's fills up to 8 MiB",
+            f"its slope from {flooded.warm_s:g} to {GOAL_S:g} s: history's fills up to 9 MiB",
             f"{flooded.filling_mb:+.2f} MB/min",
         ),
         (

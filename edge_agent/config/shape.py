@@ -7,7 +7,7 @@ config show`` prints beside them: `render` reads them from this very file.
 The memory that the limits allow at most, with the defaults: 200 connections x 64 KiB socket
 buffers + 264 x 64 KiB that are not let in yet + 32 MiB in flight + 16 MiB per running query +
 4 MiB per upstream (an HTTP upstream that answers at length: up to 16 MiB more while the answer is
-judged) + history's 8 MiB that are not written yet, and some 6 MiB more while they are.
+judged) + history's 9 MiB that are not written yet, and some 6 MiB more while they are.
 """
 
 from __future__ import annotations

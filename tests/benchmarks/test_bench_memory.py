@@ -22,7 +22,7 @@ def test_a_flat_flood_is_called_flat() -> None:
     found = flooded(0.0)
 
     assert figures(found) == {"flood_mb": pytest.approx(20), "flood_slope": pytest.approx(0)}
-    assert "up to 8 MiB | +6.00 MB/min |" in render(1, BACKLOG, found)
+    assert "up to 9 MiB | +6.00 MB/min |" in render(1, BACKLOG, found)
     assert "by some 6 MB more | 21.0 MB |" in render(1, BACKLOG, found)
     assert "+0.00 MB/min, flat" in render(1, BACKLOG, found)
     assert "falls short" not in render(1, BACKLOG, found)
