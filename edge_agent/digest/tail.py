@@ -16,6 +16,8 @@ from edge_agent.history import HistorySegment, Rows, encode_segment, make_segmen
 from edge_agent.history.keys import HOUR_NS
 from edge_agent.store import LEAN_FROM_BYTES
 
+#: Where it is full and has to be written.
+TAIL_BYTES_MAX = 9 * 1024 * 1024
 #: Rows of a loose segment, at most.
 PART_ROWS = 512
 #: So many rows over all streams, or bytes of them, and they become segments however few each stream
