@@ -89,11 +89,7 @@ def _tried(config: Config, lines: IO[str], stream: str | None) -> Iterator[Tried
     problem = stream_problem(name)
     if problem is not None:
         raise Failure(f"--stream: {problem}", 2)
-    told = WireLimits(
-        int(limits.message_bytes), int(limits.record_bytes), limits.record_depth,
-        limits.batch_records,
-    )  # fmt: skip
-    trial, clock = Trial(rules, told), SystemClock()
+    trial, clock = Trial(rules, WireLimits.of(limits)), SystemClock()
 
     def each() -> Iterator[Tried]:
         for line in filter(str.strip, lines):

@@ -62,6 +62,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "listen.close_timeout": (0.1, 60),
     "limits.message_bytes": (1 * KIB, 64 * MIB),
     "limits.record_bytes": (256, 1 * MIB),
+    "limits.record_values": (1 * KIB, 1 * MIB),
     "limits.record_depth": (1, 64),
     "limits.batch_records": (1, 1_000_000),
     "limits.window_records": (1, 10_000_000),

@@ -7,7 +7,7 @@ config show`` prints beside them: `render` reads them from this very file.
 The memory that the limits allow at most, with the defaults: 200 connections x 64 KiB socket
 buffers + 264 x 64 KiB that are not let in yet + 32 MiB in flight + 16 MiB per running query +
 4 MiB per upstream (an HTTP upstream that answers at length: up to 16 MiB more while the answer is
-judged).
+judged) + history's 9 MiB that are not written yet, and some 6 MiB more while they are.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
     message_bytes: Size = Size(1 * MIB)  # one WebSocket message
     record_bytes: Size = Size(64 * KIB)  # one encoded record
+    record_values: int = 65_536  # in one record, keys and what nests counted
     record_depth: int = 16  # maps and arrays within one another
     batch_records: int = 10_000  # records in one message
     window_records: int = 100_000  # sent and not yet acked, per session

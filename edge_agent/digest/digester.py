@@ -29,6 +29,7 @@ from edge_agent.digest.file import HistoryFile
 from edge_agent.digest.history import HistoryWriter, Keep
 from edge_agent.digest.owner import HistoryOwner
 from edge_agent.digest.scrub import HistoryScrub
+from edge_agent.digest.tail import TAIL_BYTES_MAX
 from edge_agent.errors import StoreError, StoreFailed, StoreSealed
 from edge_agent.history import HistoryHeader
 from edge_agent.log import Log
@@ -45,7 +46,6 @@ CONSUMER = "history"
 #: Half an hour of one record a second and stream fills a page of 4 KiB; a quarter of an hour fills
 #: half of one and takes it whole: 3.6 bytes a record instead of 5.7, and fewer are written.
 FLUSH_EVERY_S = 1800.0
-TAIL_BYTES_MAX = 8 * 1024 * 1024
 #: The shortest rest between two looks at the logs. How fast records come cannot be said of less
 #: time, as a flood's groups take up to 0.7 s each.
 REST_S = 1.0

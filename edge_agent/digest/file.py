@@ -11,6 +11,7 @@ each log commit together or not at all. Values are followed by the CRC-32 of key
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -55,12 +56,38 @@ _CRC_BYTES = 4
 _ENCODER = msgspec.msgpack.Encoder()
 
 
+class Puts(dict[bytes, bytes]):
+    """Parts by key, which knows those of each bucket: a flush may have parts in thousands of hours,
+    and looks for those of each.
+    """
+
+    def __init__(self, parts: Mapping[bytes, bytes] | None = None) -> None:
+        super().__init__()
+        self._of: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        for key, value in (parts or {}).items():
+            self[key] = value
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        """Add a part, or put it in the place of another."""
+        super().__setitem__(key, value)
+        self._of[keys.bucket_of(key)].add(key)
+
+    def take_out(self, key: bytes) -> None:
+        """Without this part, if it is there."""
+        if super().pop(key, None) is not None:
+            self._of[keys.bucket_of(key)].discard(key)
+
+    def of_bucket(self, level: int, bucket: int) -> list[bytes]:
+        """The keys of a bucket, in order."""
+        return sorted(self._of.get(keys.bucket_of(keys.bucket_key(level, bucket)), ()))
+
+
 @dataclass(slots=True)
 class Flush:
     """What one transaction writes: parts by key, keys to delete, and what history says then."""
 
     header: HistoryHeader
-    puts: dict[bytes, bytes] = field(default_factory=dict)
+    puts: Puts = field(default_factory=Puts)
     deletes: list[bytes] = field(default_factory=list)
     series: dict[int, str] = field(default_factory=dict)
 
@@ -76,7 +103,7 @@ class Flush:
         ``gone``.
         """
         for key in gone:
-            self.puts.pop(key, None)
+            self.puts.take_out(key)
             self.deletes.append(key)
         for part, value in enumerate(values, first):
             self.puts[keys.part_key(*place, part)] = value

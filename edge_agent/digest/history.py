@@ -19,7 +19,7 @@ import msgspec
 from edge_agent.digest.block import digest, together
 from edge_agent.digest.file import NEVER, Flush, HistoryFile
 from edge_agent.digest.months import Months
-from edge_agent.digest.tail import Tail, size_of
+from edge_agent.digest.tail import TAIL_BYTES_MAX, Tail, size_of
 from edge_agent.history import (
     HISTORY_FORMAT,
     ROWS_MAX,
@@ -97,7 +97,11 @@ class HistoryWriter:
         self.flushes = file.header.flushes
 
     def take(self, items: Sequence[Block | Gap], now_ns: int) -> Iterator[None]:
-        """Digest what a log holds behind its position; pauses now and then."""
+        """Digest what a log holds behind its position; pauses now and then.
+
+        Ends early where the tail is full: records that compress well are many in one read, and each
+        may lie in an hour of its own.
+        """
         for some in together(items):
             last = some if isinstance(some, Gap) else some[-1]
             after = self.digested.get(last.log, 0)
@@ -112,6 +116,8 @@ class HistoryWriter:
                     yield
                 self._note_undated(some, after)
             self.digested[last.log] = max(after, last.last)
+            if self.tail.bytes >= TAIL_BYTES_MAX:
+                return
 
     def _note_undated(self, blocks: Iterable[Block], after: int) -> None:
         for block in blocks:
@@ -220,7 +226,7 @@ class HistoryWriter:
             key = part_key(*place)
             if key not in gone:
                 found.setdefault(place.series, {})[key] = value
-        for key in _of_bucket(flush, MINUTES, hour):
+        for key in flush.puts.of_bucket(MINUTES, hour):
             found.setdefault(keys.split_key(key).series, {})[key] = flush.puts[key]
         return found
 
@@ -267,8 +273,8 @@ class HistoryWriter:
             day = hour // 24
             parts: dict[int, int] = {}
             _count_parts(self.file.part_keys(HOURS, day, day), parts)
-            _count_parts(_of_bucket(flush, HOURS, day), parts)
-            for key in _of_bucket(flush, MINUTES, hour):
+            _count_parts(flush.puts.of_bucket(HOURS, day), parts)
+            for key in flush.puts.of_bucket(MINUTES, hour):
                 series = keys.split_key(key).series
                 part = parts.get(series, 0)
                 parts[series] = part + 1
@@ -320,11 +326,6 @@ def _count_parts(found: Iterable[bytes], parts: dict[int, int]) -> None:
     for key in found:
         place = keys.split_key(key)
         parts[place.series] = max(parts.get(place.series, 0), place.part + 1)
-
-
-def _of_bucket(flush: Flush, level: int, bucket: int) -> list[bytes]:
-    begin, end = keys.bucket_key(level, bucket), keys.bucket_key(level, bucket + 1)
-    return sorted(key for key in flush.puts if begin <= key < end)
 
 
 def _groups(segments: Sequence[HistorySegment], bytes_max: int) -> Iterator[list[HistorySegment]]:

@@ -16,6 +16,8 @@ from edge_agent.history import HistorySegment, Rows, encode_segment, make_segmen
 from edge_agent.history.keys import HOUR_NS
 from edge_agent.store import LEAN_FROM_BYTES
 
+#: Where it is full and has to be written.
+TAIL_BYTES_MAX = 9 * 1024 * 1024
 #: Rows of a loose segment, at most.
 PART_ROWS = 512
 #: So many rows over all streams, or bytes of them, and they become segments however few each stream
@@ -27,6 +29,9 @@ ROW_BYTES = 500
 #: Streams that history keeps; of others nothing is kept, which is counted.
 SERIES_MAX = 50_000
 _SEGMENT_BYTES = 600
+#: What a column takes as an object, beside its bytes: a sixth of them where records have the same
+#: keys, ten times as much where each has keys of its own.
+_COLUMN_BYTES = 400
 #: A segment that holds text or nested values is no larger than this, about; nor is what is decoded
 #: together, unless it is one record: of arrays within arrays a byte may become 64.
 BODY_BYTES_MAX = LEAN_FROM_BYTES
@@ -92,7 +97,8 @@ class Tail:
                 stream.segments.setdefault(hour, []).append(segment)
                 size = size_of(segment)
                 stream.segment_bytes += size
-                self._segment_bytes += size
+                columns = sum(len(table.columns) for table in segment.tables)
+                self._segment_bytes += size + columns * _COLUMN_BYTES
         count = stream.pending + len(stream.rows)
         # Each row as much as all have on the average.
         self._row_bytes -= self._row_bytes * count // max(self.rows, 1)
@@ -139,5 +145,5 @@ def segments_of(stream: StreamTail, from_ns: int, to_ns: int) -> list[tuple[int,
 
 
 def size_of(segment: HistorySegment) -> int:
-    """What a loose segment occupies in memory, about."""
+    """What a loose segment has in bytes, about; what its columns take as objects is not in it."""
     return _SEGMENT_BYTES + len(encode_segment(segment))

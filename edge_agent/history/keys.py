@@ -29,6 +29,8 @@ SERIES_LAST = 0xFFFFFFFF
 _ZERO = 1 << 31
 _KEY = struct.Struct(">BIIH")
 KEY_BYTES = _KEY.size
+#: Level and bucket.
+_BUCKET_BYTES = 5
 
 
 class PartKey(NamedTuple):
@@ -54,6 +56,11 @@ def split_key(key: bytes) -> PartKey:
 def bucket_key(level: int, bucket: int) -> bytes:
     """What all keys of a bucket are at or behind."""
     return _KEY.pack(level, min(max(bucket + _ZERO, 0), 2**32 - 1), 0, 0)
+
+
+def bucket_of(key: bytes) -> bytes:
+    """What the keys of one bucket of one level begin with, and no others."""
+    return key[:_BUCKET_BYTES]
 
 
 def series_key(number: int) -> bytes:

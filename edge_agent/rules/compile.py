@@ -65,8 +65,7 @@ def compile_rules(
         where = None if rule.where is None else compile_condition(rule.where, UNSTORED)
         matches, vouched = compile_patterns(rule.streams), _is_vouched(rule)
         steps.append(Step(place, rule.name, why, matches, where, act, vouched))
-    told = WireLimits(record_bytes=int(limits.record_bytes), record_depth=limits.record_depth)
-    return CompiledRules(steps, told, compile_time_keys(known), tuple(hooks))
+    return CompiledRules(steps, WireLimits.of(limits), compile_time_keys(known), tuple(hooks))
 
 
 def _act_of(rule: Rule) -> tuple[Act, str]:

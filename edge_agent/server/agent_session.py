@@ -55,11 +55,12 @@ from edge_agent.store import (
     Quarantined,
     check_payload,
     foreign_stream,
-    without_streams,
+    without_runs,
 )
 from edge_agent.values.clock_note import BOOT_NS_MAX, ClockNote
 from edge_agent.values.record import DAY_S, ForeignBlock
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, ReceivedSegments, Segment, WireLimits
+from edge_agent.values.value_count import RECORD_VALUES
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, ReceivedSegments, Segment
 
 #: What a session has in flight is worth a commit of its own.
 BACKLOG_BYTES = 256 * 1024
@@ -73,6 +74,12 @@ CLAIM_S = DAY_S
 #: How long a sender waits whose order somebody has to change.
 _TOO_MANY_S = 3600.0
 _TOO_MANY = "too much of it is here in too many pieces: order a shorter time, or fewer streams"
+#: Faults of single records in a block that its sender is told of, as it keeps them.
+_TOLD = ("forbidden_stream", "too_many_values")
+_CROWDED = (
+    "a record of {!r} has more than {} values (limits.record_values) and stays where it comes from:"
+    " raise the limit here, then have it sent once more (edge-agent upstream resend)"
+)
 _OWN_ID = (
     "{!r} is the id of the agent that it sends to: its upstream is itself, or its store a copy"
     " of the other one's"
@@ -86,14 +93,13 @@ class AgentSession(SessionBase):
     _begins_anew = True
 
     def __init__(self, socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
-        limits = parts.wire_limits
-        told = WireLimits(
-            FORWARD_MESSAGE_BYTES, limits.record_bytes, limits.record_depth, limits.batch_records
-        )
+        told = replace(parts.wire_limits, message_bytes=FORWARD_MESSAGE_BYTES)
         super().__init__(socket, parts, visitor, mode="msgpack", limits=told)
         self._room = trio.Event()
         self._backlog_until = 0.0
         self._agent = ""
+        #: What any agent takes with usual limits is taken here, whatever is asked of sensors.
+        self._values_max = max(told.record_values, RECORD_VALUES)
         #: Agents that are known to belong to this identity, and since when.
         self._claimed: dict[str, float] = {}
         #: Of a sender that sends once more what may be here; None of any other.
@@ -231,7 +237,7 @@ class AgentSession(SessionBase):
                 self._parts.metrics.add("records_duplicate_total", known)
             if fault is not None:
                 quarantine.append(self._quarantined(block, fault))
-            if fault is not None and fault.code == "forbidden_stream":
+            if fault is not None and fault.code in _TOLD:
                 self._session.refuse(block.first, fault.code, fault.message)
         return Taken(
             (),
@@ -280,20 +286,32 @@ class AgentSession(SessionBase):
     def _allowed(self, block: ForeignBlock) -> _Judged:
         agent = block.origin.agent
         try:
-            streams = check_payload(block.codec, block.raw_len, block.payload, block.count)
+            checked = check_payload(
+                block.codec, block.raw_len, block.payload, block.count, self._values_max
+            )
         except ProtocolError as error:
             return None, error
-        wrong = sorted(one for one in streams if not self._may_pass(foreign_stream(one, agent)))
-        if self._held is not None and (lacking := self._held.lacking(block)) is not block:
-            if lacking is None:
-                return None, None
-            block = lacking
-        if not wrong:
-            return block, None
-        fault = ProtocolError(
-            "forbidden_stream", f"the token {self._owner!r} does not allow writing {wrong[0]!r}"
+        crowded = checked.crowded
+        wrong = sorted(
+            one for one in checked.streams if not self._may_pass(foreign_stream(one, agent))
         )
-        return without_streams(block, lambda stream: stream not in wrong), fault
+        fault = None
+        if wrong:
+            fault = ProtocolError(
+                "forbidden_stream",
+                f"the token {self._owner!r} does not allow writing {wrong[0]!r}",
+            )
+        if crowded:
+            told = _CROWDED.format(next(iter(crowded.values())), self._values_max)
+            fault = ProtocolError("too_many_values", told)
+        kept: ForeignBlock | None = block
+        if fault is not None:
+            kept = without_runs(
+                block, lambda place, stream: place not in crowded and stream not in wrong
+            )
+        if self._held is not None and kept is not None:
+            kept = self._held.lacking(kept)
+        return kept, fault
 
     def _may_pass(self, stream: str) -> bool:
         if self._owner is None:

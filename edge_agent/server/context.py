@@ -126,14 +126,7 @@ class Parts:
     @property
     def wire_limits(self) -> WireLimits:
         """The limits for a sensor's messages."""
-        # Plain integers: `Size` knows its unit, which an encoder does not understand.
-        limits = self.limits
-        return WireLimits(
-            int(limits.message_bytes),
-            int(limits.record_bytes),
-            limits.record_depth,
-            limits.batch_records,
-        )
+        return WireLimits.of(self.limits)
 
     def tell(self, event: str, **facts: object) -> None:
         """Tell the trace, if there is one."""

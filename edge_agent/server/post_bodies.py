@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 from codecs import BOM_UTF8
-from collections.abc import Mapping
-from io import BytesIO
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -15,6 +14,8 @@ from edge_agent.errors import ProtocolError
 from edge_agent.wire import TooBigMessage, text_of
 
 MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+#: Of lines that are read together, unless it is one.
+_PIECE_BYTES: Final = 32 * 1024
 _LINES: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 #: A CloudEvent as one JSON object.
 STRUCTURED: Final = "application/cloudevents+json"
@@ -24,6 +25,15 @@ PROFILES: Final[dict[str, Profile]] = {
     STRUCTURED: "cloudevents",
     "application/cloudevents-batch+json": "cloudevents",
 }
+
+
+class BodyMessages(NamedTuple):
+    """Messages in their order, some at a time: a mebibyte of lines, each a text of its own, would
+    take as much again as the body.
+    """
+
+    some: Iterable[Sequence[str | bytes]]
+    is_single: bool
 
 
 def one_message(content_type: str, body: bytes) -> str | bytes | None:
@@ -38,7 +48,7 @@ def one_message(content_type: str, body: bytes) -> str | bytes | None:
         return None
 
 
-def messages_of(content_type: str, body: bytes, lines_max: int) -> list[str | bytes]:
+def messages_of(content_type: str, body: bytes, lines_max: int) -> BodyMessages:
     """The messages in a body, by its type; where that says nothing, by what it looks like.
 
     Raises:
@@ -46,27 +56,39 @@ def messages_of(content_type: str, body: bytes, lines_max: int) -> list[str | by
             itself, and a mebibyte of the shortest would take half a minute.
     """
     if content_type in MSGPACK:
-        return [body]
+        return BodyMessages([[body]], is_single=True)
     # Windows' shells write one, and JSON allows to pass over it (RFC 8259, 8.1).
     body = body.removeprefix(BOM_UTF8)
     try:
-        text = body.decode() if body.isascii() else text_of(body)
+        whole = text_of(body)
     except UnicodeDecodeError as error:
         at = f"byte {error.start} is no UTF-8"
         told = f"expected JSON, or msgpack with Content-Type: {MSGPACK[0]}; {at}"
         raise ProtocolError("undecodable", told) from None
-    first, further, _ = body.strip().partition(b"\n")
-    if content_type not in _LINES and not (further and _is_whole(first)):
-        return [text]
+    bare = body.strip()
+    first_end = bare.find(b"\n")
+    if first_end < 0 or not (content_type in _LINES or _is_whole(bare[:first_end])):
+        return BodyMessages([[whole]], is_single=True)
     if body.count(b"\n") > lines_max:
         told = f"a body has at most {lines_max} lines (limits.batch_records)"
         raise TooBigMessage(told)
-    # Nothing else ends a line: JSON may have U+2028 in its text as it is.
-    if isinstance(text, str):
-        return [line for line in text.split("\n") if line.strip()] or [text]
-    del text
-    lines = (line.removesuffix(b"\n") for line in BytesIO(body))
-    return [text_of(line) for line in lines if line.strip()] or [text_of(body)]
+    return BodyMessages(_lines(body), is_single=False)
+
+
+def _lines(body: bytes) -> Iterator[list[str | bytes]]:
+    """The lines of a text, those of a piece of it together."""
+    begin, length = 0, len(body)
+    while begin < length:
+        end = length
+        if end - begin > _PIECE_BYTES:
+            end = body.rfind(b"\n", begin, begin + _PIECE_BYTES) + 1 or body.find(b"\n", begin) + 1
+        piece = text_of(body[begin : end or length])
+        # Nothing else ends a line: JSON may have U+2028 in its text as it is. What is too long to
+        # be a piece is a single one.
+        lines: Sequence[str | bytes] = piece.split("\n") if isinstance(piece, str) else [piece]
+        if some := [line for line in lines if line.strip()]:
+            yield some
+        begin = end or length
 
 
 def structured(event: Mapping[str, str], content_type: str, body: bytes) -> tuple[str, bytes]:

@@ -39,9 +39,12 @@ Judge = Callable[[Post], Awaitable[Visitor]]
 """Says who sends a request. Raises HandshakeRefusal."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PostRequest:
-    """A whole request. ``is_last``: its sender wants no other one answered."""
+    """A whole request. ``is_last``: its sender wants no other one answered.
+
+    Who reads the ``body`` takes it out, so that it is gone once it is stored.
+    """
 
     post: Post
     visitor: Visitor

@@ -51,6 +51,7 @@ from edge_agent.store import Entry, Quarantined, Stored
 from edge_agent.values.record import Run
 from edge_agent.wire import (
     REJECT_BYTES_MAX,
+    Arrival,
     Received,
     Reject,
     in_short_turns,
@@ -132,10 +133,11 @@ class Posts:
 
     async def _answer(self, request: PostRequest) -> bool:
         """Whether another request may follow."""
+        size = len(request.body)
         try:
             told = await self._take(request)
         finally:
-            self._parts.posted.reading -= len(request.body)
+            self._parts.posted.reading -= size
         is_last = request.is_last or self._is_over
         await self._send(told, is_last=is_last)
         return not is_last
@@ -185,21 +187,13 @@ class Posts:
 
     async def _store(self, request: PostRequest, key: HeldKey | None) -> PostAnswer:
         parts, visitor, post = self._parts, request.visitor, request.post
-        arrival = arrival_of(parts, visitor, visitor.source)
-        kind, body = structured(post.event, post.content_type, request.body)
-        messages = messages_of(kind, body, parts.limits.batch_records)
-        turns: Iterator[Received] = read_in_turns(
-            messages, 0, arrival, self._limits, past_failures=len(messages) > 1
-        )
-        if arrival.turn_of is not None:
-            turns = in_short_turns(turns, arrival.turn_of)
+        size, arrival = len(request.body), arrival_of(parts, visitor, visitor.source)
+        kind, request.body = structured(post.event, post.content_type, request.body)
         profile = self._profile(kind)
         runs: list[Run] = []
         refused: list[Quarantined] = []
         records = 0
-        for received in turns:
-            if received.failure is not None and len(messages) == 1:
-                raise received.failure
+        for received in self._read(request, kind, arrival):
             made, rejects = received.runs, received.rejects
             if profile is not None:
                 profiled = profile.apply(made)
@@ -212,9 +206,8 @@ class Posts:
             if received.failure is not None:
                 refused.append(_unread(received, visitor, arrival.wall_ns))
             records += received.numbers
-            if not received.is_last:
-                await trio.lowlevel.checkpoint()
-        parts.count(1, records, len(body), refused)
+            await trio.lowlevel.checkpoint()
+        parts.count(1, records, size, refused)
         parts.rates.charge(visitor.grant.name, records, trio.current_time())
         stored = sum(run.count for run in runs)
         entry = Entry(
@@ -232,6 +225,25 @@ class Posts:
         if len(refused) > TOLD_MAX:
             answer["refused_in_all"] = len(refused)
         return PostAnswer(422 if refused and not stored else 200, answer)
+
+    def _read(self, request: PostRequest, kind: str, arrival: Arrival) -> Iterator[Received]:
+        """What a body of that ``kind`` holds, a turn at a time. It is let go of at the end, before
+        its records are stored.
+
+        Raises:
+            ProtocolError: it cannot be read, as a whole.
+        """
+        body, request.body = request.body, b""
+        found = messages_of(kind, body, self._parts.limits.batch_records)
+        del body
+        for some in found.some:
+            turns = read_in_turns(some, 0, arrival, self._limits, past_failures=not found.is_single)
+            if arrival.turn_of is not None:
+                turns = in_short_turns(turns, arrival.turn_of)
+            for received in turns:
+                if received.failure is not None and found.is_single:
+                    raise received.failure
+                yield received
 
     def _profile(self, content_type: str) -> CompiledRules | None:
         """What the type of the body says of it; a profile's memory is for this request alone."""

@@ -196,7 +196,7 @@ from edge_agent.store.create import (
 )
 from edge_agent.store.engine import Engine
 from edge_agent.store.format.block import Block, Gap, filter_payload
-from edge_agent.store.format.foreign import check_payload, foreign_stream, without_streams
+from edge_agent.store.format.foreign import check_payload, foreign_stream, without_runs
 from edge_agent.store.format.held import HeldRanges
 from edge_agent.store.format.payload import (
     RunView,
@@ -335,6 +335,6 @@ __all__ = [
     "tidy",
     "time_of",
     "whole_consumer",
-    "without_streams",
+    "without_runs",
     "writing",
 ]

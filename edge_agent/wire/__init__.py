@@ -37,8 +37,8 @@ A text message is JSON, a binary message msgpack, in every mode of ``/ingest``.
   an unset clock, unless the sender vouches for it: ``{"historic": "2010-01-01T00:00:00Z"}``.
 - msgpack is stored byte for byte as sent, JSON as the msgpack of its values.
 
-Limits (`WireLimits`): bytes of a message; elements of an array; bytes of a record as sent; nesting
-of a record, its own map being the first level.
+Limits (`WireLimits`): bytes of a message; elements of an array; bytes of a record as sent; values
+in it; nesting of a record, its own map being the first level.
 
 A record that is at fault by itself is a **reject** (`Reject`): it takes its number, its neighbours
 stay, it goes to quarantine (its first 4 KiB, and how many it had):
@@ -52,6 +52,7 @@ bad_stream       ``stream`` is not a name
 forbidden_stream the token does not allow it
 too_deep         nested deeper than the limit
 too_big          more bytes than a record may have; not looked into further
+too_many_values  more values; not decoded
 ================ ==================================================================
 
 A message that is at fault as a whole takes no number, and none of its elements does:

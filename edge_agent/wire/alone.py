@@ -13,7 +13,7 @@ from edge_agent.wire.encodings import (
     size_of,
     to_msgpack,
 )
-from edge_agent.wire.reading_types import RUN_BYTES_MAX, Arrival, Received, WireLimits
+from edge_agent.wire.reading_types import Arrival, Received, WireLimits
 
 
 def read_alone(
@@ -26,7 +26,7 @@ def read_alone(
     took three times as long as the record.
     """
     size = size_of(data)
-    if size > min(RUN_BYTES_MAX, limits.record_bytes, limits.message_bytes):
+    if size > limits.short_bytes:
         return None
     if limits.record_depth < USUAL_DEPTH:
         return None

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.values.record import array_header
+from edge_agent.values.value_count import json_has_more_values, msgpack_has_more_values
 from edge_agent.wire.long_text import LongText
 from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 
@@ -78,6 +79,7 @@ class Encoding:
             than are allowed or than can be there.
         body: the msgpack maps of an array, joined, given the array and its decoded records.
         join: the array of elements that `raws` gave.
+        has_more_values: whether one value, which `raw` gave, is more than so many.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Encoding:
     is_array: Callable[[Any, int], bool]
     body: Callable[[Any, list[Usual]], bytes]
     join: Callable[[Sequence[msgspec.Raw]], bytes]
+    has_more_values: Callable[[bytes, int], bool]
 
 
 def are_held(records: list[dict[str, Any]], depth: int) -> bool:
@@ -261,6 +264,7 @@ MSGPACK = Encoding(
     is_array=_is_msgpack_array,
     body=_without_header,
     join=_join_msgpack,
+    has_more_values=msgpack_has_more_values,
 )
 JSON = Encoding(
     name="JSON",
@@ -275,4 +279,5 @@ JSON = Encoding(
     is_array=_is_json_array,
     body=lambda _data, records: joined_maps(records),
     join=_join_json,
+    has_more_values=json_has_more_values,
 )

@@ -171,8 +171,7 @@ class _MessageReader:
         self._turn = turn
         self._apart = apart
         self._spent = 0.0
-        # A piece no larger than one record may be holds no record that is larger.
-        self._piece_bytes = min(RUN_BYTES_MAX, limits.record_bytes, limits.message_bytes)
+        self._piece_bytes = limits.short_bytes
         self._has_usual = limits.record_depth >= USUAL_DEPTH
 
     def is_over(self) -> bool:
@@ -330,7 +329,8 @@ class _MessageReader:
                     yield self.gathered.taken()
 
     def _added(self, form: Encoding, array: bytes, *, may_be_usual: bool) -> Iterator[None]:
-        if may_be_usual and self._read_usual(form, array):
+        # A single element may be of any length.
+        if may_be_usual and len(array) <= self._piece_bytes and self._read_usual(form, array):
             self._spent += _ALONE_UNITS + len(array) / _UNIT_BYTES / 2
             yield
             return

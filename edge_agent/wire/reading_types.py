@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -11,6 +12,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.session import CLOSE_TOO_BIG, CLOSE_UNDECODABLE
 from edge_agent.values.record import NANOSECONDS, Run
 from edge_agent.values.time_format import TimeFormat
+from edge_agent.values.value_count import RECORD_VALUES
 
 #: A reject keeps this much of what was sent; quarantine keeps no more.
 REJECT_BYTES_MAX = 4096
@@ -24,6 +26,30 @@ REASON_CHARACTERS_MAX = 500
 RUN_BYTES_MAX = 64 * 1024
 
 
+class ToldRecordLimits(Protocol):
+    """What the configuration says of messages and records."""
+
+    @property
+    def message_bytes(self) -> int:
+        """Of one message."""
+
+    @property
+    def record_bytes(self) -> int:
+        """Of one record."""
+
+    @property
+    def record_depth(self) -> int:
+        """Of one record."""
+
+    @property
+    def batch_records(self) -> int:
+        """Of one array."""
+
+    @property
+    def record_values(self) -> int:
+        """Of one record."""
+
+
 @dataclass(frozen=True, slots=True)
 class WireLimits:
     """What one message may ask of us.
@@ -31,14 +57,36 @@ class WireLimits:
     Attributes:
         message_bytes: one message, as sent.
         record_bytes: one record, as sent (JSON text or msgpack).
+        record_values: values of one record, its keys and those that nest included.
         record_depth: maps and arrays within one another; the record's own map is the first.
         batch_records: elements of one array.
+        short_bytes: what is no longer needs no look at each of its records: none can be longer than
+            a record may be, or have more values, as a value has a byte at least.
     """
 
     message_bytes: int = 1024 * 1024
     record_bytes: int = 64 * 1024
     record_depth: int = 16
     batch_records: int = 10_000
+    record_values: int = RECORD_VALUES
+    short_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        least = min(RUN_BYTES_MAX, self.message_bytes, self.record_bytes, self.record_values)
+        object.__setattr__(self, "short_bytes", least)
+
+    @classmethod
+    def of(cls, told: ToldRecordLimits) -> WireLimits:
+        """Those of the configuration, as plain numbers: its sizes know their unit, which an encoder
+        does not understand.
+        """
+        return cls(
+            int(told.message_bytes),
+            int(told.record_bytes),
+            told.record_depth,
+            told.batch_records,
+            told.record_values,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import msgspec
 from edge_agent.errors import ProtocolError
 from edge_agent.values.record import datetime_to_ns, resolve_time
 from edge_agent.values.stream_names import stream_problem
+from edge_agent.values.value_count import too_many_values
 from edge_agent.wire.encodings import (
     DECODE_ERRORS,
     LEAF_TYPES,
@@ -93,6 +94,9 @@ def judge(raw: bytes, encoding: Encoding, arrival: Arrival, limits: WireLimits) 
     """
     if len(raw) > limits.record_bytes:
         return Fault("too_big", f"a record has at most {limits.record_bytes} bytes, got {len(raw)}")
+    most = limits.record_values
+    if len(raw) > most and encoding.has_more_values(raw, most):
+        return Fault("too_many_values", too_many_values(most))
     try:
         if encoding is MSGPACK and len(raw) > _LARGE_BYTES and arrival.time_key is None:
             value: object = _Pruner(limits.record_depth).read(raw)

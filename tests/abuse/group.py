@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
 from tests.abuse.cases import Case, Cases
+from tests.abuse.loop_turns import FILE, delay_p99, pace, turns_in
 from tests.abuse.place import Place
 from tests.end_to_end.support import agents
 from tests.fuzz.canary import STREAM
@@ -18,6 +20,10 @@ from tests.patience import PATIENCE_S
 
 #: Before and after the cases the canary sings undisturbed: what that gives is its usual p99.
 REST_S = 1.5
+#: Its ack usually takes the commit interval, or more: it takes no more than twice as long where what
+#: the agent itself does beside it is no more than that.
+COMMIT_S = 0.02
+TURNS = "turns"
 #: What an agent may hold more of memory, once its peers have gone.
 MEMORY_BYTES = 5_000_000
 #: All slow cases of a group wait side by side, each at most so long.
@@ -32,13 +38,17 @@ class Outcome:
     usual_p99: float = 0.0
     tried_p99: float = 0.0
     memory: int = 0
+    #: What the agent's own work would have the canary wait for, at p99, in CPU.
+    usual_delay: float = 0.0
+    tried_delay: float = 0.0
 
     def __str__(self) -> str:
         """The figures, in a line."""
         ms = 1000
         return (
             f"the canary's p99: {self.tried_p99 * ms:.0f} ms, usually {self.usual_p99 * ms:.0f};"
-            f" memory: {self.memory / 1e6:+.1f} MB"
+            f" the loop's turns: {self.tried_delay * ms:.1f} ms of CPU, usually"
+            f" {self.usual_delay * ms:.1f}; memory: {self.memory / 1e6:+.1f} MB"
         )
 
 
@@ -53,6 +63,8 @@ async def run(place: Place, cases: Cases) -> Outcome:
 async def _run(place: Place, cases: Cases) -> Outcome:
     outcome = Outcome()
     agent = place.agent
+    agent.module = ("tests.abuse.loop_turns",)
+    agent.environment[FILE] = str(agent.folder / TURNS)
     async with agents(agent):
         async with singing(*_canary_of(place)) as song:
             await song.rest(REST_S)
@@ -78,6 +90,7 @@ async def _run(place: Place, cases: Cases) -> Outcome:
             outcome.wrong["memory"] = str(outcome)
         await _look(place, outcome, len(song.sung))
         code = await agent.stop()
+        _judge_turns(agent.folder / TURNS, (begun, over), outcome)
         if code:
             outcome.wrong["the agent"] = f"it stopped with {code}"
     journal = (agent.folder / "stderr.txt").read_text(errors="replace")
@@ -116,6 +129,14 @@ async def _memory_back(place: Place, before: int) -> int:
             await trio.sleep(0.2)
             more = place.memory() - before
     return more
+
+
+def _judge_turns(path: Path, tried: tuple[float, float], outcome: Outcome) -> None:
+    begun, over = tried
+    outcome.tried_delay = delay_p99(turns_in(path, begun, over))
+    outcome.usual_delay = delay_p99(turns_in(path, begun - REST_S, begun))
+    if outcome.tried_delay > COMMIT_S * pace():
+        outcome.wrong["the loop was held"] = str(outcome)
 
 
 def _canary_of(place: Place) -> tuple[str, ...]:

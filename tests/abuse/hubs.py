@@ -128,6 +128,30 @@ set_aside("a block's stream that is no name", "stream `../x`",
           msgpack.packb([["../x", "pi", 1, 1, True, 0, [{"n": 1}] * 3]]))  # fmt: skip
 
 
+@case(
+    "a record of a million arrays in a block",
+    "1 MiB, 64 MB as objects, between two that are sound",
+    "nack `too_many_values`, in quarantine; the two are stored",
+)
+async def _(place: Place) -> None:
+    runs: list[Any] = [
+        ["abuse/crowd", "pi", n, 1, True, n - 1, [{"a": [[]] * (1_000_000 if n == 2 else 1)}]]
+        for n in (1, 2, 3)
+    ]
+    raw = msgpack.packb(runs)
+    packed = zstd.compress(raw, 3)
+    crowd = structs.replace(block(1, 3), payload=packed, codec=1, raw_len=len(raw))
+    async with (
+        place.counts("records_nacked_total", "too_many_values"),
+        place.counts("quarantined_total", "too_many_values"),
+        place.socket("/forward", subprotocol=MSGPACK) as peer,
+    ):
+        await peer.hello(f"{AGENT}/crowd/main/live")
+        await peer.say(encode_segments([Segment.of(crowd)]))
+        assert await peer.acked(4) == ["too_many_values"]
+    assert len(await place.stored("abuse/crowd")) == 2
+
+
 @case("a block that came back", "a path with the hub's own id", "acked, dropped, counted")
 async def _(place: Place) -> None:
     own = (await place.agent.get("/api/status"))["agent"]["id"]

@@ -34,12 +34,19 @@ LOOK_S = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: what it is said to, and how; ``post`` is the type of a body over HTTP."""
+    """One message: what it is said to, and how; ``post`` is the type of a body over HTTP; ``limits``
+    is what is not usual of them.
+    """
 
     name: str
     data: Callable[[], str | bytes]
     path: str = "/ingest/abuse"
     post: str = ""
+    limits: str = ""
+
+
+#: As far as records may be made longer.
+_LONG = '[limits]\nrecord_bytes = "256KiB"\n'
 
 
 def _zeros() -> bytes:
@@ -100,6 +107,8 @@ MESSAGES = (
     Message("msgpack: 16 records of 60,000 maps in arrays", lambda: msgpack.packb([{"a": [{}] * 60_000}] * 16)),
     Message("msgpack: 16 records of 20,000 maps of one key", lambda: msgpack.packb([{"a": [{"": 1}] * 20_000}] * 16)),
     Message("msgpack: 10,000 rejects", lambda: b"\xdc\x27\x10" + b"\x81\x01\x01" * 10_000),
+    Message("long records, msgpack: 4 of 250,000 arrays", lambda: msgpack.packb([{"a": [[]] * 250_000}] * 4), limits=_LONG),
+    Message("long records, JSON: 4 of 87,000 arrays", lambda: json.dumps([{"a": [[]] * 87_000}] * 4, separators=(",", ":")), limits=_LONG),
     Message("hub: a zstd bomb of 64 MiB", _zeros, "/forward"),
     Message("hub: a block of a million empty records", _maps, "/forward"),
     Message("hub: a block of 80,000 runs", _runs, "/forward"),
@@ -143,7 +152,7 @@ class Peak:
 
 async def peak_of(message: Message, folder: Path) -> tuple[int, int]:
     """Bytes at the peak, and a moment later, over what the agent had before."""
-    place = Place(AgentProcess(folder, "agent", CONFIG))
+    place = Place(AgentProcess(folder, "agent", CONFIG + message.limits))
     data = message.data()
     async with agents(place.agent):
         # The ways that a message goes have been gone before.

@@ -104,7 +104,13 @@ nacked(_J, "half a surrogate pair as a key", r'{"\udfff":1}', r'{"\udfff":1}', "
 nacked(
     _J, "no record", "[null, [], [1]]", "[null,[],[1]]", "bad_record", "bad_record", "bad_record"
 )
-nacked(_J, "a record over the limit", "70 KB of text", json.dumps({"t": "x" * 70_000}), "too_big")
+nacked(_J, "a record over the limit", "200 KB of text", json.dumps({"t": "x" * 200_000}), "too_big")
+nacked(_J, "a record over the limit, with a NaN", "the same, where a NaN has to be mended",
+       '[{"t":NaN,"x":"' + "x" * 200_000 + '"}]', "too_big")  # fmt: skip
+nacked(_J, "a record of 70,000 numbers", "140 KB, more than `record_values`",
+       json.dumps({"a": [1] * 70_000}, separators=(",", ":")), "too_many_values")  # fmt: skip
+nacked(_J, "a record of 36,000 maps in arrays", "180 KB, more than `record_values`, and a NaN",
+       '{"n":NaN,"a":[' + "[{}]," * 36_000 + "1]}", "too_many_values")  # fmt: skip
 nacked(_J, "a time that is none", '{"time":"noon"}', '{"time":"noon"}', "bad_time")
 nacked(
     _J,
@@ -156,6 +162,10 @@ ended(
     b"\xdd\x00\x00\x4e\x20" + b"\x80" * 20_000,
     1009,
 )
+nacked(_M, "a record of 70,000 arrays", "70 KB, 5 MB as objects, more than `record_values`",
+       msgpack.packb({"a": [[]] * 70_000}), "too_many_values")  # fmt: skip
+nacked(_M, "a record of arrays in arrays", "the same where no array has many elements",
+       msgpack.packb({"a": [[[]] * 100] * 800}), "too_many_values")  # fmt: skip
 nacked(_M, "msgpack 17 deep", "maps in one another", b"\x81\xa1a" * 17 + b"\x01", "too_deep")
 nacked(
     _M,

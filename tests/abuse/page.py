@@ -14,10 +14,13 @@ all the time. Each case has the answer that stands here. Beyond that, of each gr
 
 - the canary loses nothing, is told no error, and its p99 is at most twice its usual one of the same run (less than
   half a second is not held against anybody: the machine has other things to do too);
+- what the agent itself does has a record wait for at most 20 ms of CPU at its p99, which is the commit interval of the
+  suite's agents, so that its ack takes no more than twice as long. It is counted by turns of the event loop
+  (`tests/abuse/loop_turns.py`): that does not depend on what else the machine does;
 - the agent's memory (RssAnon) is back within 5 MB;
 - no guard of a connection caught anything, no task failed on a mistake of ours, the journal shows no stack of calls.
 
-The agents of the suite have short deadlines, `message_bytes = "256KiB"` and `subscriptions = 5`; else what is usual.
+The agents of the suite have short deadlines, `message_bytes = "256KiB"`, `record_bytes = "192KiB"` and `subscriptions = 5`; else what is usual.
 [SECURITY.md](../SECURITY.md) says what is and what is not protected. `make fuzz` adds inputs that nobody thought of.
 
 This page is written by `python -m tests.abuse.page`; a test compares them.
@@ -36,7 +39,7 @@ MEMORY = """
 ## What one message costs
 
 `python -m tests.abuse.memory` measures the peak of an agent's memory while it gets one message: bombs, lies, and the
-largest that are allowed. It is at most 6 MB, but for those that `tests/abuse/test_memory.py` names.
+largest that are allowed. It is at most 6 MB.
 """
 
 

@@ -59,6 +59,24 @@ asked(
 )
 asked("a live view as CSV", "/api/subscribe?format=csv", "/api/subscribe?format=csv", 400)
 asked("a key nobody knows", "/api/query?nonsense=1", "/api/query?nonsense=1", 400)
+asked(
+    "2,500 fields",
+    "fields=f0,f1,…",
+    "/api/query?step=1h&fields=" + ",".join(f"f{n}" for n in range(2_500)),
+    400,
+)
+asked(
+    "a pattern of 90 wildcards",
+    "stream=**/a/**/a/…",
+    "/api/query?stream=" + "/".join(["**", "a"] * 45),
+    200,
+    400,
+)
+asked("a live view each nanosecond", "step=1ns", "/api/subscribe?stream=**&step=1ns", 400)
+asked("a thousand ranges", "Range: bytes=0-1,2-3,… of the page", "/", 200,
+      headers="Range: bytes=" + ",".join(f"{n}-{n + 1}" for n in range(0, 2_000, 2)) + "\r\n")  # fmt: skip
+asked("2,000 entity tags", 'If-None-Match: "a","a",…', "/", 200,
+      headers="If-None-Match: " + '"a",' * 2_000 + "\r\n")  # fmt: skip
 asked("metrics by another method", "DELETE /metrics", "", 405,
       head="DELETE /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")  # fmt: skip
 asked("a cursor of somebody else's", "next=AAAA", "/api/query?next=AAAA", 400)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import signal
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import msgpack
+import trio
 
 from tests.abuse.cases import Cases
-from tests.abuse.place import JSON, MSGPACK, Place, upgrade
+from tests.abuse.place import JSON, MSGPACK, Closed, Place, upgrade
 
 CASES, NAMES = Cases("The protocol"), Cases("Names")
 case = CASES.case
@@ -143,6 +145,62 @@ async def _(place: Place) -> None:
             await peer.say([{"n": 1}] * 100)
         await peer.say("")
     assert len(await place.stored()) == before
+
+
+def asked_wrongly(name: str, sent: str, question: dict[str, Any], told: str) -> None:
+    """A question that is an error, behind which the connection goes on."""
+
+    async def run(place: Place) -> None:
+        async with place.socket("/query") as peer:
+            for _ in range(2):
+                await peer.say(question)
+                answer = await peer.hear()
+                assert answer["type"] == "error" and told in answer["message"], answer
+
+    CASES.add(name, sent, f"an error, `{told}`; the connection stays", run)
+
+
+asked_wrongly("an id that is an array", "a question with an id of 1,000 arrays",
+              {"id": [[]] * 1000, "stream": "**"}, "id: expected text or a number")  # fmt: skip
+asked_wrongly("an id that is long", "a question with an id of 200,000 letters",
+              {"id": "x" * 200_000, "stream": "**"}, "a query has at most 16384 bytes")  # fmt: skip
+asked_wrongly("a filter of 5,000 words", "not not not …",
+              {"id": 1, "stream": "**", "filter": "not " * 4_000 + "v > 1"}, "filter")  # fmt: skip
+asked_wrongly("a step of a nanosecond", "figures for each of them",
+              {"id": 1, "stream": "**", "fields": "v", "step": "1ns"}, "step: expected")  # fmt: skip
+
+
+@case(
+    "eight who fight for a source",
+    "eight connections at a time that say hello as the same source, 20 times each",
+    "who came last has it; afterwards the source goes on",
+)
+async def _(place: Place) -> None:
+    async def fight() -> None:
+        for _ in range(20):
+            async with place.socket("/ingest/abuse/fight", subprotocol=JSON) as peer:
+                await peer.say({"type": "hello", "source": "fought-for"})
+                with suppress(Closed):
+                    await peer.hear()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(fight)
+    async with place.socket("/ingest/abuse/fight", subprotocol=JSON) as peer:
+        begin = await peer.hello("fought-for")
+        await peer.say({"n": 1})
+        assert await peer.acked(begin + 1) == []
+
+
+@case(
+    "reloads without end", "SIGHUP, 50 times in a tenth of a second", "it goes on; nothing is held"
+)
+async def _(place: Place) -> None:
+    assert place.agent.process is not None
+    for _ in range(50):
+        place.agent.process.send_signal(signal.SIGHUP)
+        await trio.sleep(0.002)
+    await place.agent.get("/healthz")
 
 
 @case(

@@ -19,6 +19,7 @@ idle_timeout = "8s"
 close_timeout = "1s"
 [limits]
 message_bytes = "256KiB"
+record_bytes = "192KiB"
 subscriptions = 5
 [store]
 size = "64MiB"

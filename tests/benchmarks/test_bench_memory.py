@@ -10,16 +10,20 @@ BACKLOG = dict.fromkeys(("idle_mb", "idle_rss_mb", "peak_mb", "growth_mb", "afte
 
 
 def flooded(per_second: float, above: float = 20.0) -> Flood:
-    # Steep at first, in the seconds that do not count.
-    warm = [(at / 2, 35.0 + at) for at in range(30)]
-    steady = [(at / 2, 35.0 + above + per_second * (at / 2 - 60)) for at in range(30, 121)]
-    return Flood(35.0, [*warm[:20], *steady], 60.0, 24_000_000, 15.0)
+    # Steep at first, then filling by 6 MB a minute, up to ``above``: seconds that do not count.
+    warm = [(at / 2, 35.0 + at / 4) for at in range(30)]
+    filling = [(at / 2, 35.0 + above - 6 + at / 20) for at in range(30, 121)]
+    full = [(at / 2, 36.0 + above) for at in range(121, 240)]
+    steady = [(at / 2, 36.0 + above + per_second * (at / 2 - 120)) for at in range(240, 361)]
+    return Flood(35.0, [*warm, *filling, *full, *steady], 180.0, 72_000_000, 15.0, 120.0)
 
 
 def test_a_flat_flood_is_called_flat() -> None:
     found = flooded(0.0)
 
     assert figures(found) == {"flood_mb": pytest.approx(20), "flood_slope": pytest.approx(0)}
+    assert "up to 9 MiB | +6.00 MB/min |" in render(1, BACKLOG, found)
+    assert "by some 6 MB more | 21.0 MB |" in render(1, BACKLOG, found)
     assert "+0.00 MB/min, flat" in render(1, BACKLOG, found)
     assert "falls short" not in render(1, BACKLOG, found)
 

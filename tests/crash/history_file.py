@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, months
-from edge_agent.digest.file import Flush
+from edge_agent.digest.file import Flush, Puts
 from edge_agent.history import (
     all_cells_of,
     decode_rollup,
@@ -121,7 +121,7 @@ def _write(file: HistoryFile, flush: Flush, broken: str) -> None:
     for key in [key for key in flush.puts if key[0] == keys.MONTHS]:
         if broken == "apart":
             # The month before its days go.
-            file.write(Flush(file.header, {key: flush.puts[key]}))
+            file.write(Flush(file.header, Puts({key: flush.puts[key]})))
         if broken == "hour":
             flush.puts[key] = _without_an_hour(flush.puts[key])
     file.write(flush)

@@ -10,7 +10,7 @@ from subprocess import run as run_process
 import pytest
 
 from edge_agent.digest import HistoryFile, HistoryOwner
-from edge_agent.digest.file import BUILDING, DAMAGED, NEVER, Flush
+from edge_agent.digest.file import BUILDING, DAMAGED, NEVER, Flush, Puts
 from edge_agent.errors import StoreFailed
 from edge_agent.history import FOLDER, keys
 from tests.digest.support import DAY, MIB, Bench, Opened, everything, made
@@ -154,3 +154,22 @@ def test_a_part_takes_what_lmdb_gives_it(tmp_path: Path) -> None:
         with file._env.begin() as txn:
             assert txn.stat()["overflow_pages"] == pages
         file.close()
+
+
+def test_the_parts_of_a_flush_are_found_by_their_bucket() -> None:
+    puts = Puts({keys.part_key(keys.RAW, -3, 1, 0): b"a"})
+    for level in (keys.RAW, keys.MINUTES):
+        for bucket in (-3, 7):
+            for series in (258, 1, 2):
+                puts[keys.part_key(level, bucket, series, 0)] = b"b"
+    for level in (keys.RAW, keys.MINUTES, keys.HOURS):
+        for bucket in (-3, -2, 6, 7):
+            begin, end = keys.bucket_key(level, bucket), keys.bucket_key(level, bucket + 1)
+            expected = sorted(key for key in puts if begin <= key < end)
+            assert puts.of_bucket(level, bucket) == expected
+    gone = keys.part_key(keys.RAW, 7, 2, 0)
+    puts.take_out(gone)
+    puts.take_out(gone)
+    assert gone not in puts and len(puts.of_bucket(keys.RAW, 7)) == 2
+    puts[gone] = b"c"
+    assert len(puts.of_bucket(keys.RAW, 7)) == 3

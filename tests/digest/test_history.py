@@ -12,7 +12,7 @@ import pytest
 from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep, rewrite_history
 from edge_agent.digest.file import FREE_BYTES
 from edge_agent.digest.history import GRACE_NS, _groups
-from edge_agent.digest.tail import size_of
+from edge_agent.digest.tail import TAIL_BYTES_MAX, size_of
 from edge_agent.errors import StoreFailed
 from edge_agent.history import FOLDER, HistorySegment, Rows, Way, keys, make_segment
 from edge_agent.store import Gap
@@ -431,3 +431,26 @@ def test_segments_whose_sizes_are_not_looked_at_are_put_together_as_if_they_were
         assert groups == list(_groups(some, 2**40)) and len(groups) == wanted
         firsts = [one.first_ns for group in groups for one in group]
         assert firsts == list(range(0, count * each, each))
+
+
+def test_a_read_of_records_in_an_hour_each_is_taken_until_the_tail_is_full(bench: Opened) -> None:
+    one = bench("apart")
+    count = 20_000
+    for begin in range(0, count, 1000):
+        hours = range(begin, begin + 1000)
+        one.send(*((DAY - hour * keys.HOUR_NS, {"t": hour}) for hour in hours))
+    items = one.engine.read("main", 0, MIB)
+    assert items[-1].last == count
+    list(one.history.take(items, one.now()))
+    taken = one.history.digested["main"]
+    assert one.history.tail.bytes < TAIL_BYTES_MAX + 4 * MIB
+    # What is left is read again, and nothing of it is missed or taken twice.
+    while one.history.digested["main"] < count:
+        flush = made(one.history, one.now())
+        one.history.file.write(flush)
+        one.history.flushed()
+        after = one.history.digested["main"]
+        list(one.history.take(one.engine.read("main", after, MIB), one.now()))
+    one.flush()
+    assert 0 < taken < count
+    assert [record.seq for record in kept(one.history.file)] == [*range(1, count + 1)]

@@ -14,7 +14,7 @@ import pytest
 
 from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep, check_history
 from edge_agent.digest import months as months_module
-from edge_agent.digest.file import Flush
+from edge_agent.digest.file import Flush, Puts
 from edge_agent.digest.months import JOIN_FROM
 from edge_agent.digest.salvage import salvage_history
 from edge_agent.digest.scrub import HistoryScrub
@@ -405,7 +405,7 @@ def test_what_is_sound_and_cannot_be_read_stays_and_is_not_tried_again(
             a_day(history, day)
         file = history.history.file
         key = keys.part_key(HOURS, FIRST * MONTH_DAYS + 3, 1, 0)
-        file.write(Flush(file.header, {key: b"\xc1"}))
+        file.write(Flush(file.header, Puts({key: b"\xc1"})))
         for day in (0, 1):
             a_day(history, MONTH_DAYS + day)
         assert not places(history, MONTHS, 1) and places(history, MONTHS, 2)

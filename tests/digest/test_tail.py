@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from typing import Any
+
+import msgspec
 import pytest
 
 from edge_agent.digest import segments_of
 from edge_agent.digest.tail import PENDING_ROWS_MAX, StreamTail, Tail
-from edge_agent.history import Way, times_of
+from edge_agent.history import Rows, Way, times_of
 from edge_agent.history.keys import HOUR_NS
 
 WAY = Way("main", "pi", "sensor", True, False)
+
+
+def rows_of(fields: list[dict[str, Any]]) -> Rows:
+    rows, count = Rows(), len(fields)
+    rows.times, rows.seqs, rows.source_seqs = [*range(count)], [*range(count)], [0] * count
+    rows.way_of = [rows.way(WAY)] * count
+    # Copies, so that what a segment keeps of them is counted.
+    rows.fields = msgspec.msgpack.decode(msgspec.msgpack.encode(fields))
+    return rows
 
 
 def add(tail: Tail, stream: str, times: list[int]) -> StreamTail:
@@ -54,6 +68,35 @@ def test_bytes_are_nothing_once_nothing_is_there_but_segments() -> None:
     before = tail.bytes
     tail.settle(kept)
     assert 0 < tail.bytes < before
+
+
+@pytest.mark.parametrize("keys", [1, 5, 50])
+@pytest.mark.parametrize("are_alike", [True, False])
+def test_bytes_are_about_what_segments_occupy_whatever_keys_records_have(
+    keys: int, are_alike: bool
+) -> None:
+    # Each record with keys of its own makes a table of its own, and each key a column.
+    parts = [
+        [
+            {f"k{0 if are_alike else n:x}.{key}": 1.5 for key in range(keys)}
+            for n in range(at, at + 256)
+        ]
+        for at in range(0, 2048, 256)
+    ]
+    tail = Tail()
+    kept = tail.of("a/1")
+    assert kept is not None
+    tracemalloc.start()
+    try:
+        for part in parts:
+            kept.rows = rows_of(part)
+            list(tail.added(len(part)))
+            tail.settle(kept)
+        gc.collect()
+        occupied = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert 0.5 < tail.bytes / occupied < 1.6
 
 
 def test_many_rows_of_many_streams_become_segments_with_pauses() -> None:

@@ -13,6 +13,7 @@ import trio
 from msgspec import structs
 from trio_websocket import ConnectionRejected, WebSocketConnection
 
+from edge_agent.config import Limits
 from edge_agent.security.tokens import add_token
 from edge_agent.server.agent_session import BACKLOG_BYTES
 from edge_agent.session import MSGPACK_SESSION
@@ -285,3 +286,29 @@ async def test_what_another_agent_had_to_thin_is_taken_and_counted(tmp_path: Pat
         await other.acked(112)
         assert [record.fields["n"] for record in await port.records()] == [1, 2, 3, 111]
         assert port.metrics.get("received_thinned_total") == 110
+
+
+@pytest.mark.parametrize("most", [1024, 100_000])
+async def test_a_record_of_too_many_values_is_nacked_alone_and_never_sent_again(
+    tmp_path: Path, most: int
+) -> None:
+    # A hub that asks less of its sensors takes what agents take with usual limits all the same.
+    head = ["pi", 1, NOW_NS, True]
+    records: list[list[Any]] = [[{"a": [1] * count}] for count in (1, 60_000, 120_000, 1)]
+    raw = msgpack.packb([["a/b", *head, place, some] for place, some in enumerate(records)])
+    crowded = structs.replace(block(1, 4), payload=raw, raw_len=len(raw))
+    async with serving(tmp_path, limits=Limits(record_values=most)) as port:
+        async with agent(port) as other:
+            await other.hello()
+            await other.send(crowded)
+            told = [await other.receive() for _ in range(2)]
+            assert [one["type"] for one in told] == ["nack", "ack"] and told[1]["next"] == 5
+            assert (told[0]["at"], told[0]["code"]) == (1, "too_many_values")
+            expected = max(most, 65_536)
+            assert f"'a/b' has more than {expected} values" in told[0]["message"]
+            assert "edge-agent upstream resend" in told[0]["message"]
+        async with agent(port) as other:
+            assert (await other.hello())["next"] == 5
+        assert await port.quarantine() == [("too_many_values", 1)]
+        stored = [len(record.fields["a"]) for record in await port.records()]
+        assert stored == [1, 60_000, 1]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 
 from edge_agent.errors import ProtocolError
 from edge_agent.server.post_bodies import messages_of, one_message
 
 JSON, LINES, MSGPACK = "application/json", "application/x-ndjson", "application/msgpack"
+
+
+def all_of(kind: str, body: bytes) -> list[str | bytes]:
+    return list(chain.from_iterable(messages_of(kind, body, 100).some))
 
 
 @pytest.mark.parametrize(
@@ -26,7 +32,7 @@ def test_a_body_is_one_message_or_one_to_a_line(
     kind: str, body: bytes, messages: list[str | bytes]
 ) -> None:
     # What JSON allows around a value, such as the \r of a line, may stay.
-    found = messages_of(kind, body, 100)
+    found = all_of(kind, body)
     assert [each.strip() for each in found] == [each.strip() for each in messages]
 
 
@@ -41,7 +47,7 @@ def test_what_is_no_text_is_told() -> None:
 def test_a_single_message_is_the_same_on_the_quick_way(kind: str, body: bytes) -> None:
     message = one_message(kind, body)
     assert message is not None
-    assert [message.strip()] == [each.strip() for each in messages_of(kind, body, 100)]
+    assert [message.strip()] == [each.strip() for each in all_of(kind, body)]
 
 
 @pytest.mark.parametrize(
@@ -49,3 +55,22 @@ def test_a_single_message_is_the_same_on_the_quick_way(kind: str, body: bytes) -
 )
 def test_nothing_else_goes_the_quick_way(kind: str, body: bytes) -> None:
     assert one_message(kind, body) is None
+
+
+@pytest.mark.parametrize("letter", ["y", "\u00fc", "\U0001f600"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n \n"])
+def test_lines_of_any_length_come_whole_and_some_at_a_time(letter: str, end: str) -> None:
+    sizes = [1, 10, 40_000, 3, 31_000, 5, 70_000, 200, 200, 33_000, 1]
+    lines = [f'{{"{n}":"{letter * size}"}}' for n, size in enumerate(sizes)]
+    body = ("\n\n".join(lines) + end).encode()
+    groups = [list(some) for some in messages_of(LINES, body, 100).some]
+    found = [each if isinstance(each, str) else each.decode() for each in chain(*groups)]
+    assert [each.strip() for each in found] == lines
+    assert all(len(some) == 1 or sum(map(len, some)) <= 32 * 1024 for some in groups)
+
+
+def test_a_body_of_one_line_is_a_single_message_and_of_two_is_not() -> None:
+    assert messages_of(LINES, b'\n{"t": 1}\n', 100).is_single
+    assert not messages_of(LINES, b'{"t": 1}\n{', 100).is_single
+    assert not messages_of("", b'{"t": 1}\n{"t": 2}', 100).is_single
+    assert messages_of("", b'[{"t": 1},\n{"t": 2}]', 100).is_single

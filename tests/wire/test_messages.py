@@ -350,6 +350,62 @@ def test_a_record_over_its_limit_is_a_reject_and_its_neighbours_stay() -> None:
         assert [fields for *_, fields in records_of(received)] == [{"a": 1}, {"a": 2}]
 
 
+def test_a_record_over_its_limit_is_a_reject_beside_nan_too() -> None:
+    # Such an element is mended by itself, and was then taken whatever its length.
+    for wrong in (
+        '[{"t":NaN,"x":"%s"}]',
+        '[{"a":1},{"t":NaN,"x":"%s"},{"a":2}]',
+        '{"t":NaN,"x":"%s"}',
+    ):
+        received = read_message(wrong % ("y" * 70_000), 1, ARRIVAL, LIMITS)
+        assert [reject.code for reject in received.rejects] == ["too_big"]
+        assert sum(run.count for run in received.runs) == received.numbers - 1
+        assert not read_message(wrong % ("y" * 60_000), 1, ARRIVAL, LIMITS).rejects
+
+
+@pytest.mark.parametrize("encode", [pack, json.dumps, lambda value: json.dumps(value, indent=1)])
+@pytest.mark.parametrize("inner", [1, [], {}, "ab", {"": 1}, [[1]]])
+def test_a_record_of_too_many_values_is_a_reject_and_its_neighbours_stay(
+    encode: Any, inner: Any
+) -> None:
+    each = 3 if inner in ({"": 1}, [[1]]) else 1
+    for most in (2_000, 70_000):
+        limits = WireLimits(record_bytes=1024 * 1024, message_bytes=10**7, record_values=most)
+        # The map, its key and the array are values, too.
+        fits = {"a": [inner] * ((most - 3) // each)}
+        over = {"a": [inner] * ((most - 3) // each + 1)}
+        received = read_message(encode([{"n": 1}, fits, over, {"n": 2}]), 1, ARRIVAL, limits)
+        assert [(r.number, r.code) for r in received.rejects] == [(3, "too_many_values")]
+        assert f"at most {most} values (limits.record_values)" in received.rejects[0].message
+        assert [one for *_, one in records_of(received)] == [{"n": 1}, fits, {"n": 2}]
+        for alone, codes in ((fits, []), (over, ["too_many_values"])):
+            found = read_message(encode(alone), 1, ARRIVAL, limits)
+            assert [reject.code for reject in found.rejects] == codes
+            found = read_messages([encode({"n": 1}), encode(alone)], 1, ARRIVAL, limits)
+            assert [reject.code for reject in found.rejects] == codes
+
+
+def test_values_are_counted_by_what_nests_not_by_what_text_holds() -> None:
+    limits = WireLimits(record_bytes=1024 * 1024, record_values=2_000)
+    for encode in (pack, json.dumps):
+        for text in ('[{"a":1,' * 20_000, '\\"' * 30_000):
+            received = read_message(encode({"text": text}), 1, ARRIVAL, limits)
+            assert not received.rejects and received.numbers == 1
+
+
+def test_a_record_of_too_many_values_is_not_decoded() -> None:
+    limits = WireLimits(record_bytes=1024 * 1024)
+    message = pack({"a": [{}] * 1_000_000})
+    tracemalloc.start()
+    try:
+        received = read_message(message, 1, ARRIVAL, limits)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [reject.code for reject in received.rejects] == ["too_many_values"]
+    assert peak < 3 * len(message)
+
+
 def test_an_array_larger_than_a_record_is_fine_if_its_records_are_not() -> None:
     limits = WireLimits(record_bytes=100)
     received = read_message(pack([{"a": i} for i in range(1000)]), 1, ARRIVAL, limits)

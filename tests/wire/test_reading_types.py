@@ -32,4 +32,6 @@ def test_the_limits_by_default_are_those_of_the_configuration() -> None:
     assert wire.message_bytes == told.message_bytes
     assert wire.record_bytes == told.record_bytes
     assert wire.record_depth == told.record_depth
+    assert wire.record_values == told.record_values
+    assert WireLimits.of(told) == wire
     assert wire.batch_records == told.batch_records

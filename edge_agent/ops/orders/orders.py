@@ -312,14 +312,7 @@ class Orders:
             raise OrderRefused(f"this is agent {own}, and the order is for agent {agent}")
 
     async def _replay(self, number: int, item: Quarantined) -> dict[str, Any]:
-        limits = self._config.limits
-        told = WireLimits(
-            int(limits.message_bytes),
-            int(limits.record_bytes),
-            limits.record_depth,
-            limits.batch_records,
-        )
-        made = replay(number, item, told, self._rules)
+        made = replay(number, item, WireLimits.of(self._config.limits), self._rules)
         if made.entry is None:
             return {"number": number, "done": False, "problem": made.problem}
         ticket = await self._log.append(made.entry, soon=True)

@@ -10,20 +10,38 @@ records takes 10, of which 7 are zstd's context, which its binding makes anew fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from msgspec import structs
 
 from edge_agent.errors import ProtocolError, StoreDamaged
 from edge_agent.store.format.codec import RAW, decompress
-from edge_agent.store.format.payload import RAW_BYTES_MAX, heads_of, join_runs, raw_runs
-from edge_agent.store.format.record_maps import array_count
+from edge_agent.store.format.payload import (
+    RAW_BYTES_MAX,
+    RunHead,
+    heads_of,
+    join_runs,
+    raw_runs,
+)
+from edge_agent.store.format.record_maps import array_count, array_slices
 from edge_agent.values.record import ForeignBlock
 from edge_agent.values.stream_names import stream_problem
+from edge_agent.values.value_count import RECORD_VALUES, msgpack_has_more_values
 
 
-def check_payload(codec: int, raw_len: int, payload: bytes, count: int) -> set[str]:
-    """Whether a payload from a peer may be stored as it came; its streams, as its origin calls
-    them.
+class CheckedPayload(NamedTuple):
+    """What is known of a payload: its streams, as its origin calls them, and by their places those
+    of its runs that hold a record of too many values, each with its stream.
+    """
+
+    streams: set[str]
+    crowded: dict[int, str]
+
+
+def check_payload(
+    codec: int, raw_len: int, payload: bytes, count: int, values_max: int = RECORD_VALUES
+) -> CheckedPayload:
+    """Whether a payload from a peer may be stored as it came, or without which of its runs.
 
     Checks the length it claims, that it decompresses to just that, its structure, its number of
     records, names of streams and that offsets rise. Records themselves are not decoded: a reader
@@ -36,9 +54,11 @@ def check_payload(codec: int, raw_len: int, payload: bytes, count: int) -> set[s
         if not 0 < raw_len <= RAW_BYTES_MAX:
             raise StoreDamaged(f"a block of {raw_len} bytes; the limit is {RAW_BYTES_MAX}")
         found = offset = 0
-        streams = set()
-        for head in heads_of(decompress(codec, payload, raw_len)):
+        streams, crowded = set(), {}
+        for place, head in enumerate(heads_of(decompress(codec, payload, raw_len))):
             streams.add(head.stream)
+            if len(memoryview(head.records)) > values_max and _is_crowded(head, values_max):
+                crowded[place] = head.stream
             records = array_count(head.records)
             if records == 0 or head.offset < offset or not 0 <= head.arrival_ns < 2**63:
                 raise StoreDamaged("a run without records, out of order or without a time")
@@ -50,20 +70,30 @@ def check_payload(codec: int, raw_len: int, payload: bytes, count: int) -> set[s
                 raise StoreDamaged(problem)
         if found != count:
             raise StoreDamaged(f"a block that claims {count} records has {found}")
-        return streams
+        return CheckedPayload(streams, crowded)
     except StoreDamaged as error:
         raise ProtocolError("bad_block", str(error), 1007) from error
 
 
-def without_streams(block: ForeignBlock, keep: Callable[[str], bool]) -> ForeignBlock | None:
-    """A checked block with those of its streams alone, as its origin calls them, that ``keep``
-    wants; None where nothing is left.
+def _is_crowded(head: RunHead, values_max: int) -> bool:
+    # A run of ours that is as large is one record. In other runs only one that is as large can
+    # have more values, and by itself it is a slice.
+    for _, part in array_slices(head.records, bytes_max=values_max):
+        view = memoryview(part)
+        if len(view) > values_max and msgpack_has_more_values(view, values_max + 1):
+            return True
+    return False
+
+
+def without_runs(block: ForeignBlock, keep: Callable[[int, str], bool]) -> ForeignBlock | None:
+    """A checked block with those of its runs alone that ``keep`` wants, by their place and their
+    stream, as its origin calls it; None where nothing is left.
     """
     raw = decompress(block.codec, block.payload, block.raw_len)
     kept = [
         (array_count(head.records), piece)
-        for head, piece in zip(heads_of(raw), raw_runs(raw), strict=True)
-        if keep(head.stream)
+        for place, (head, piece) in enumerate(zip(heads_of(raw), raw_runs(raw), strict=True))
+        if keep(place, head.stream)
     ]
     if not kept:
         return None

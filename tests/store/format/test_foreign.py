@@ -5,7 +5,7 @@ from msgspec import structs
 
 from edge_agent.errors import ProtocolError
 from edge_agent.store.format.codec import Compressor
-from edge_agent.store.format.foreign import check_payload, without_streams
+from edge_agent.store.format.foreign import check_payload, without_runs
 from edge_agent.store.format.payload import encode_runs
 from tests.store.support import foreign, pack, run
 
@@ -55,8 +55,30 @@ def test_streams_are_told_and_taken_out_with_all_their_runs() -> None:
     raw = encode_runs([run(2, stream="a"), run(3, stream="$b"), run(1, stream="a", value=9)])
     codec, packed = Compressor(3).compress(raw)
     block = structs.replace(block, last=6, count=6, codec=codec, raw_len=len(raw), payload=packed)
-    assert check_payload(codec, len(raw), packed, 6) == {"a", "$b"}
-    kept = without_streams(block, lambda stream: stream == "a")
+    assert check_payload(codec, len(raw), packed, 6) == ({"a", "$b"}, {})
+    kept = without_runs(block, lambda _, stream: stream == "a")
     assert kept is not None and (kept.first, kept.last, kept.count) == (1, 6, 3)
-    assert check_payload(kept.codec, kept.raw_len, kept.payload, 3) == {"a"}
-    assert without_streams(block, lambda stream: False) is None
+    assert check_payload(kept.codec, kept.raw_len, kept.payload, 3).streams == {"a"}
+    assert without_runs(block, lambda _place, _stream: False) is None
+
+
+def test_a_record_of_too_many_values_is_found_by_its_run_wherever_it_stands() -> None:
+    usual, empty = {"t": 1}, list[object]()
+    crowded = {"a": [empty] * 2_000}
+    fits = {"a": [empty] * 1_995}  # With the map, the key and the array 1,998.
+    head = ["s", 1, 5, True]
+    runs = [
+        ["a", *head, 0, [usual] * 3_000],
+        ["b", *head, 3_000, [crowded]],
+        ["c", *head, 3_001, [fits]],
+        ["d", *head, 3_002, [usual, {"x": "y" * 9_000}, crowded, usual]],
+    ]
+    raw = pack(runs)
+    assert check_payload(0, len(raw), raw, 3_006, 1_998).crowded == {1: "b", 3: "d"}
+    assert check_payload(0, len(raw), raw, 3_006, 2_003).crowded == {}
+    block = structs.replace(
+        foreign(1, 1), last=3_006, count=3_006, codec=0, raw_len=len(raw), payload=raw
+    )
+    kept = without_runs(block, lambda place, _: place not in (1, 3))
+    assert kept is not None and (kept.last, kept.count) == (3_006, 3_001)
+    assert check_payload(0, kept.raw_len, kept.payload, 3_001).streams == {"a", "c"}
