@@ -39,7 +39,7 @@ def hint(trouble: Trouble) -> str:
     """What to do about ``trouble``, behind its message; "" where that says enough."""
     if trouble.status in (401, 403):
         return f" (try {sudo_advice()}--token-file FILE, with a token's secret in it)"
-    if "CERTIFICATE_VERIFY_FAILED" in trouble.message:
+    if "certificate verify failed" in trouble.message.lower():
         return f" ({certificate_advice(trouble.message)})"
     if "refused" in trouble.message.lower() and not trouble.status and not trouble.code:
         return " (is the agent running there?)"

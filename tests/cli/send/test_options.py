@@ -52,10 +52,10 @@ def test_a_long_outage_is_one_line_and_its_end_another(capsys: pytest.CaptureFix
     "trouble, option",
     [
         (Trouble("refused", "not known here", status=401), "--token-file"),
-        (Trouble("unreachable", "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), "--ca-file"),
-        (Trouble("unreachable", "CERTIFICATE_VERIFY_FAILED has expired"), "tls renew"),
-        (Trouble("unreachable", "CERTIFICATE_VERIFY_FAILED not yet valid"), "clock"),
-        (Trouble("unreachable", "CERTIFICATE_VERIFY_FAILED Hostname mismatch"), "the URL"),
+        (Trouble("unreachable", "TLS: certificate verify failed: self-signed"), "--ca-file"),
+        (Trouble("unreachable", "TLS: certificate verify failed: has expired"), "tls renew"),
+        (Trouble("unreachable", "TLS: certificate verify failed: not yet valid"), "clock"),
+        (Trouble("unreachable", "TLS: certificate verify failed: Hostname mismatch"), "the URL"),
     ],
 )
 def test_a_hint_names_the_option_that_helps(trouble: Trouble, option: str) -> None:

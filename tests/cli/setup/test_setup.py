@@ -213,10 +213,11 @@ async def test_commands_on_this_machine_need_no_token_then(config: Path, tmp_pat
         assert (await send()).exit_code == 0
         # An address that somebody gives may be anybody's.
         assert (
-            "(--token-file names" in (await send("--url", f"wss://127.0.0.1:{agent.port}")).output
+            "(try --token-file FILE"
+            in (await send("--url", f"wss://127.0.0.1:{agent.port}")).output
         )
         token.unlink()
-        assert "(--token-file names" in (await send()).output
+        assert "(try --token-file FILE" in (await send()).output
     assert setup(config, "--yes").exit_code == 0 and token.exists()
 
 

@@ -31,13 +31,30 @@ def measured(when: float) -> dict[str, Any]:
     }
 
 
-def send(agent: Agent, stream: str, records: list[dict[str, Any]]) -> None:
-    """As a sensor does, and wait until all are kept."""
+def send(
+    agent: Agent, stream: str, records: list[dict[str, Any]], *, refused: bool = False
+) -> None:
+    """As a sensor does, and wait until they are kept, or set aside where they are ``refused``."""
     url = f"ws://127.0.0.1:{agent.port}/ingest/{stream}"
     connection = websocket.create_connection(url, timeout=PATIENCE_S)
+    count = _set_aside if refused else _committed
+    wanted = count(agent) + len(records)
     for record in records:
         connection.send(json.dumps(record))
     connection.close()
+    # Nothing is acknowledged in the plain way, and the goodbye waits for no commit.
+    deadline = time.monotonic() + PATIENCE_S
+    while count(agent) < wanted:
+        assert time.monotonic() < deadline, stream
+        time.sleep(0.01)
+
+
+def _committed(agent: Agent) -> int:
+    return sum(log["committed"] for log in agent.get("/api/status")["logs"])
+
+
+def _set_aside(agent: Agent) -> int:
+    return len(agent.get("/api/quarantine")["entries"])
 
 
 @contextmanager

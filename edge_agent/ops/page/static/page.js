@@ -31,7 +31,13 @@ async function refresh() {
     if (isOther) location.reload();
     for (const part of document.querySelectorAll("[data-fresh]")) {
       const now = next.getElementById(part.id);
+      const reached = document.activeElement;
       if (now) renew(part, now);
+      // Streams may be in other groups than before; whoever was on one of them stays on it.
+      if (reached?.href && !reached.isConnected) {
+        [...part.querySelectorAll("a")].find(({ href }) => href === reached.href)
+          ?.focus({ preventScroll: true });
+      }
     }
     tell(REFRESHED);
   } catch (error) {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar, TypeVarTuple
 
 import pytest
 import trio
@@ -11,6 +12,9 @@ from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.sinks.nats.ahead import packing_ahead
 from edge_agent.forward.sinks.nats.packing import PackedMessage, PackedPart
 from tests.forward.support import inline
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 def message(first: int, last: int) -> PackedMessage:
@@ -31,14 +35,23 @@ async def test_the_first_messages_are_there_before_the_last_are_packed() -> None
         steps.append("packs on")
         yield part((5, 6), refused=7)
 
-    async with packing_ahead(parts(), inline) as ahead:
+    goes_on = trio.Event()
+
+    async def packed(work: Callable[[*Ts], T], /, *given: *Ts) -> T:
+        if steps:
+            await goes_on.wait()
+        steps.append("asked")
+        return work(*given)
+
+    async with packing_ahead(parts(), packed) as ahead:
         await ahead.until(1)
-        steps.append("one is settled")
         assert ahead.settled(1) and not ahead.settled(2)
+        steps.append("one is settled")
+        goes_on.set()
         await ahead.until(9)
         assert [one.last for one in ahead.messages] == [2, 4, 6]
         assert (ahead.records, ahead.refused) == (7, {7: "too large"})
-    assert steps == ["one is settled", "packs on"]
+    assert steps == ["asked", "one is settled", "asked", "packs on", "asked"]
 
 
 async def test_what_shares_a_number_is_not_claimed_before_the_last_of_it() -> None:
