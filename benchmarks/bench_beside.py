@@ -5,7 +5,8 @@
 - **Ten agents into one hub**: their backlogs are made first, the hub comes last; the rate is that
   of all together, from the last look that found the hub empty until it holds everything.
 - **Idle memory**: RssAnon of an agent with one upstream of a kind that cannot be reached, less that
-  of an agent with none. A kind whose library is not there is left out, and said so.
+  of an agent with none. A record waits for it: a kind may load what it needs when there is first
+  something to send. A kind whose library is not there is left out, and said so.
 - **A NATS leaf node** that stored messages while there was no hub, as a peer of the drain to a hub
   (`bench_drain`); that of MQTT, Mosquitto's bridge, stands in ``bench_upstreams``.
 """
@@ -123,6 +124,7 @@ def _kinds(tiny: bool) -> Iterator[tuple[str, tuple[str, str, str]]]:
 
 
 def _memory(folder: Path, config: str, settled_s: float) -> float:
+    bench_drain.fill(folder / "data", 1, 1)
     agent = Agent(folder, config)
     try:
         time.sleep(settled_s)

@@ -23,7 +23,7 @@ from edge_agent.store.format.payload import (
     join_runs,
     raw_runs,
 )
-from edge_agent.store.format.record_maps import array_count, array_slices
+from edge_agent.store.format.record_maps import array_count, array_head, element_ends
 from edge_agent.values.record import ForeignBlock
 from edge_agent.values.stream_names import stream_problem
 from edge_agent.values.value_count import RECORD_VALUES, msgpack_has_more_values
@@ -76,12 +76,16 @@ def check_payload(
 
 
 def _is_crowded(head: RunHead, values_max: int) -> bool:
-    # A run of ours that is as large is one record. In other runs only one that is as large can
-    # have more values, and by itself it is a slice.
-    for _, part in array_slices(head.records, bytes_max=values_max):
-        view = memoryview(part)
-        if len(view) > values_max and msgpack_has_more_values(view, values_max + 1):
+    # Only a record of as many bytes can have more values. Behind the place from which on there are
+    # fewer is none: of a run that is little larger, few records are looked at.
+    view = memoryview(head.records)
+    records, begin = view[array_head(head.records) :], 0
+    for end in element_ends(records, array_count(head.records)):
+        if end - begin > values_max and msgpack_has_more_values(records[begin:end], values_max):
             return True
+        if len(records) - end <= values_max:
+            return False
+        begin = end
     return False
 
 

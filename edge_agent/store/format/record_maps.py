@@ -86,6 +86,11 @@ def array_count(raw: bytes | msgspec.Raw) -> int:
     return first & 0x0F if 0x90 <= first <= 0x9F else _header_of(view)[0]
 
 
+def array_head(raw: bytes | msgspec.Raw) -> int:
+    """How many bytes a msgpack array has before its first element. Raises StoreDamaged."""
+    return _header_of(memoryview(raw))[1]
+
+
 def array_slices(
     array: bytes | msgspec.Raw, most: int = SLICE_ELEMENTS, bytes_max: int = 0
 ) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
