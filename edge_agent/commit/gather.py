@@ -304,7 +304,8 @@ class PendingEntries:
             self._bring_forward(deadline)
         if len(self._waiting) == self._whole:
             due = self._taken_at + self._patience
-            if due >= self.oldest_since:
+            # The oldest entry may be one that can wait for long, as an upstream's ack.
+            if due >= self.deadline - self._patience:
                 self._bring_forward(due)
 
     def _is_full(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from edge_agent.config import Upstream
 from edge_agent.errors import SinkError
 from edge_agent.forward.sink import LaneResume, Sink
 from edge_agent.system.clock import Clock
@@ -41,6 +42,11 @@ def probe_record(wall_ns: int, size: int, *, synced: bool) -> Record:
     return Record(
         "probe", 1, PROBE_STREAM, wall_ns, "arrival", wall_ns, synced, "edge-agent", 0, fields
     )
+
+
+def probed_log(upstream: Upstream) -> str:
+    """A log that the far side knows, where it knows logs by their names."""
+    return (upstream.logs or ("main",))[0]
 
 
 async def probe_by_sending(

@@ -95,7 +95,7 @@ class Parts:
     unproved: UnprovedQuota = field(init=False)
     proved: ProvedQuota = field(init=False)
     posted: PostedKeys = field(init=False)
-    #: How many were connected when the agent began to stop; they come back together.
+    #: How many were sent away together, at a stop or by order; they come back together.
     sent_away: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:

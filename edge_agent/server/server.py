@@ -117,13 +117,18 @@ class Server:
         """End the connections of ``sources``, and those by which ``identities`` forward; whoever
         comes back is judged anew.
         """
-        for connection in tuple(self._connections):
-            who = connection.visitor
-            if who is not None and (
+        parted = [
+            connection
+            for connection in self._connections
+            if (who := connection.visitor) is not None
+            and (
                 who.source in sources
                 or (who.target.kind == "forward" and who.grant.name in identities)
-            ):
-                connection.say_goodbye()
+            )
+        ]
+        self._parts.sent_away = len(parted)
+        for connection in parted:
+            connection.say_goodbye()
 
     def connections(self) -> list[Visitor]:
         """All that have been let in, the oldest first."""

@@ -89,9 +89,13 @@ def why_unreadable(error: OSError, path: Path | str) -> str:
     if error.errno != errno.EACCES:
         return reason
     who, group = _names_of(os.geteuid(), os.getegid())
-    file = Path(path).absolute()
+    # A link may lead into a folder that is shut, as those of certbot do.
+    file = Path(os.path.realpath(path))
     shut = [one for one in file.parents if not os.access(one, os.X_OK, effective_ids=True)]
-    if not shut and (found := file.stat()).st_gid and found.st_mode & stat.S_IRGRP:
+    found = None
+    with suppress(OSError):
+        found = None if shut else file.stat()
+    if found is not None and found.st_gid and found.st_mode & stat.S_IRGRP:
         holder = _names_of(found.st_uid, found.st_gid)[1]
         # A person needs it now and then; and that group may read the server's key, too.
         is_service = os.geteuid() < _FIRST_PERSON

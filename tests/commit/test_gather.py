@@ -87,6 +87,20 @@ async def test_a_group_that_is_whole_again_is_due_one_interval_after_the_last(
     assert noted[-1] == gathered.deadline
 
 
+async def test_what_can_wait_for_long_makes_no_group_whole(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    gathered, _ = gathering()
+    await filled(gathered, 2, 0)
+    settle(gathered, gathered.take())
+    await trio.sleep(1)
+    gathered.add(entry(), 60)
+    await trio.sleep(30)
+    began = trio.current_time()
+    await filled(gathered, 200, 0)
+    assert gathered.deadline == pytest.approx(began + 20)
+
+
 async def test_what_is_left_of_a_group_that_was_cut_keeps_its_own_patience(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -212,6 +212,20 @@ def test_a_file_that_a_group_may_read_is_not_taken_from_it() -> None:
         assert told.endswith(f"(root and the group {group} may: usermod -a -G {group} mail)")
 
 
+@pytest.mark.needs("root")
+def test_a_link_into_a_folder_that_is_shut_is_told_by_that_folder() -> None:
+    with open_folder() as top:
+        (archive := top / "archive").mkdir()
+        (archive / "key").write_text("secret")
+        archive.chmod(0o700)
+        (link := top / "key").symlink_to("archive/key")
+        with acting_as(UID, UID):
+            with pytest.raises(PermissionError) as refused:
+                link.read_text()
+            told = why_unreadable(refused.value, link)
+        assert f"chmod g+x {archive})" in told
+
+
 def test_what_is_not_there_is_told_in_the_systems_words(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         (tmp_path / "none").read_text()

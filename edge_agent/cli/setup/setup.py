@@ -141,7 +141,8 @@ def _understood(text: str, config: Path) -> Config:
         try:
             new, _ = changed(text, SetupPlan.beside(config.absolute(), people=True))
             found = parse(new, str(config))
-        except ConfigError:
+        except (ConfigError, ValueError):
+            # An address that is none is no ConfigError to whoever changes it.
             raise Failure(str(error), ConfigError.exit_code) from None
         return structs.replace(found, listen=structs.replace(found.listen, tls_certificate=None))
 

@@ -80,7 +80,10 @@ def _is_crowded(head: RunHead, values_max: int) -> bool:
     # fewer is none: of a run that is little larger, few records are looked at.
     view = memoryview(head.records)
     records, begin = view[array_head(head.records) :], 0
-    for end in element_ends(records, array_count(head.records)):
+    count = array_count(head.records)
+    if len(records) - (count - 1) <= values_max:
+        return False
+    for end in element_ends(records, count):
         if end - begin > values_max and msgpack_has_more_values(records[begin:end], values_max):
             return True
         if len(records) - end <= values_max:

@@ -288,3 +288,9 @@ def test_with_what_no_agent_could_start_the_file_stays_as_it_was(config: Path) -
     assert done.exit_code == 78 and "was not changed" in done.output
     assert config.read_text() == text
     assert not list(config.parent.glob(".*"))
+
+
+def test_an_address_that_is_none_is_told_as_config_check_tells_it(tmp_path: Path) -> None:
+    (config := tmp_path / "config.toml").write_text('[listen]\naddress = "x"\n')
+    refused = setup(config, "--yes")
+    assert refused.exit_code == 78 and "listen.address" in refused.output

@@ -210,6 +210,9 @@ class MqttConnection:
             while following and not self.failure and (more := await following()) is not None:
                 self._packets += more
                 await self._refill()
+            if following and not self._pace.is_free:
+                # What was told while the last part was asked for, nobody waited for.
+                await self._refill()
             while not self.failure and (self._sent < len(self._packets) or self._in_flight):
                 await self._news.wait()
                 if not self._pace.is_free:

@@ -14,7 +14,7 @@ home-assistant  retained, with messages that announce each field of each stream 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -149,6 +149,15 @@ def settings_of(upstream: Upstream, log: str, agent: str, part: Part = "live") -
         discovery=table.discovery_prefix if profile == "home-assistant" and part == "live" else "",
         profile=profile,
     )
+
+
+def trial_of(settings: MqttSettings) -> MqttSettings:
+    """For a connection that tries out whether the broker lets us in: it leaves no word of whether
+    we are there, and is a client of its own where a device may have several.
+    """
+    one_client = settings.profile in ("azure", "aws")
+    client = settings.client_id if one_client else f"{settings.client_id}-probe"
+    return replace(settings, client_id=client, speaks=False)
 
 
 def _client_id(table: MqttTable, name: str, log: str, agent: str) -> str:

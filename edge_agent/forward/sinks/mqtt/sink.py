@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -25,14 +26,14 @@ from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
 from edge_agent.forward.handshake import handshake
 from edge_agent.forward.keyed_sink import KeyedSink
-from edge_agent.forward.probing import ProbeStep, probe_by_sending
+from edge_agent.forward.probing import ProbeStep, probe_by_sending, probed_log
 from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.run_columns import RunColumns, columns_in, gathered
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
 from edge_agent.forward.sinks.mqtt.incoming import Delivered
 from edge_agent.forward.sinks.mqtt.rendering import Packets, Renderer
-from edge_agent.forward.sinks.mqtt.settings import ONLINE, settings_of
+from edge_agent.forward.sinks.mqtt.settings import ONLINE, settings_of, trial_of
 from edge_agent.forward.sinks.mqtt.shared_access import signature
 from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.net.dial import Dial
@@ -95,7 +96,8 @@ class MqttSink(KeyedSink):
         Raises:
             SinkUnavailable, SinkRefused: as `send`.
         """
-        settings, told = self._settings, "logged in"
+        settings = self._settings = trial_of(self._settings)
+        told = "logged in"
         async with trio.open_nursery() as nursery:
             try:
                 await self.open(nursery, LaneResume(0, 1, 0, None))
@@ -285,4 +287,5 @@ def make(parts: SinkParts) -> MqttSink:
 
 async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
     """Log in and publish a message of about ``size`` bytes, made for this, where none stays."""
-    return await probe_by_sending("message", parts.clock, size, make(parts).try_out)
+    tried = make(replace(parts, log=probed_log(parts.upstream)))
+    return await probe_by_sending("message", parts.clock, size, tried.try_out)

@@ -99,8 +99,12 @@ def pack(
     upstream: Upstream,
     table: NatsTable,
     most_bytes: int,
+    has: int = 0,
 ) -> Iterator[PackedPart]:
     """The messages of the records of ``runs``, some at a time; none is larger than ``most_bytes``.
+
+    The stream ``has`` all up to that number, but for records that are too large: those are refused
+    each time, as what was said of them may not have been heard.
 
     Raises:
         SinkRefused: as ``runs`` do.
@@ -112,8 +116,12 @@ def pack(
         seqs: list[int] = []
         texts: list[bytes] = []
         for run in some:
-            seqs += run.seqs
-            texts += run.texts
+            known = min(max(has + 1 - run.first, 0), len(run.texts))
+            for seq, text in zip(run.seqs, run.texts[:known], strict=False):
+                if (size := len(joined([text], upstream.format))) > most_bytes:
+                    _refuse(packed, seq, size, most_bytes)
+            seqs += run.seqs[known:]
+            texts += run.texts[known:]
             while len(texts) >= most:
                 first = seqs[:most], texts[:most]
                 _pack_message(packed, *first, subject, upstream.format, wanted, most_bytes)
@@ -123,7 +131,15 @@ def pack(
                     packed = PackedPart()
         if texts:
             _pack_message(packed, seqs, texts, subject, upstream.format, wanted, most_bytes)
+        if len(packed.messages) >= PART_MESSAGES:
+            yield packed
+            packed = PackedPart()
     yield packed
+
+
+def _refuse(packed: PackedPart, seq: int, size: int, most: int) -> None:
+    packed.records += 1
+    packed.refused[seq] = f"too large for a message: {size} bytes, and {most} fit"
 
 
 def _pack_message(
@@ -141,8 +157,7 @@ def _pack_message(
         packed.records += len(texts)
         packed.messages.append(PackedMessage(subject, payload, seqs[0], seqs[-1], seqs[-1]))
     elif len(texts) == 1:
-        packed.records += 1
-        packed.refused[seqs[0]] = f"too large for a message: {len(payload)} bytes, and {most} fit"
+        _refuse(packed, seqs[0], len(payload), most)
     else:
         middle = len(texts) // 2
         for half in (slice(middle), slice(middle, None)):

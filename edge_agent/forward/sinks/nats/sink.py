@@ -40,6 +40,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -48,7 +49,7 @@ from edge_agent.config import NatsTable, servers_of
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
-from edge_agent.forward.probing import ProbeStep, probe_by_opening
+from edge_agent.forward.probing import ProbeStep, probe_by_opening, probed_log
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.encoded_runs import encoded_runs
 from edge_agent.forward.sinks.nats.ahead import MessagesAhead, packing_ahead
@@ -144,9 +145,10 @@ class NatsSink(KeyedSink):
             return Resumed(resume.floor + 1, forked="a stream has records that were never here")
         return Resumed(resume.floor + 1)
 
-    def subject_step(self) -> ProbeStep:
-        """Whether the stream, which was looked at by `open`, takes what is published."""
-        stream, wanted, there = self._table.stream, self._subjects.filter, self._config.subjects
+    def subject_step(self, log: str) -> ProbeStep:
+        """Whether the stream, which was looked at by `open`, takes what is published of ``log``."""
+        stream, there = self._table.stream, self._config.subjects
+        wanted = Subjects(self._table.subject, self._identity.agent_id, log).filter
         if takes(there, wanted):
             return ProbeStep("subject", True, f"the stream {stream} takes {wanted}")
         found = ", ".join(printable(one[:100]) for one in there[:5]) or "nothing"
@@ -234,12 +236,12 @@ class NatsSink(KeyedSink):
     def _packed(self, batch: Batch, has: int) -> Iterator[PackedPart]:
         """The messages with what the stream, which ``has`` so much, lacks of the batch."""
         agent, epoch, how = self._identity.agent_id, self._identity.epoch, self._upstream.format
-        lacking = encoded_runs(batch, self._matches, agent, epoch, how, has)
+        runs = encoded_runs(batch, self._matches, agent, epoch, how)
         most = self._connection.info.max_payload if self._connection else 0
         if self._config.max_msg_size > 0:
             most = min(most, self._config.max_msg_size)
         most = max(most - _HEADERS_BYTES, 1)
-        return pack(lacking, self._subjects, self._upstream, self._table, most)
+        return pack(runs, self._subjects, self._upstream, self._table, most, has)
 
     def _has(self, batch: Batch) -> int:
         """Up to which number of the log the stream has everything."""
@@ -382,6 +384,9 @@ async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
     """Look at the stream, and whether it takes our subject. No message of ``size`` bytes is sent:
     the last one in the stream says how far a log is.
     """
-    sink = make(parts)
+    # A log that nobody has: to open one is to end what the agent, which may run, has open of it.
+    sink = make(replace(parts, log="probe"))
     steps = await probe_by_opening(sink)
-    return [*steps, sink.subject_step()] if all(one.good for one in steps) else steps
+    if all(one.good for one in steps):
+        steps.append(sink.subject_step(probed_log(parts.upstream)))
+    return steps

@@ -112,12 +112,18 @@ async def connect(parameters: dict[str, Any], host: str, timeout: float) -> Post
         hosts = {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
         generator = generators.connect(make_conninfo(**parameters, **hosts))
 
+        heard = False
+
         async def ready(it: tuple[int, Wait]) -> Ready:
-            # The socket is another one for each address.
-            if it[1] != Wait.R:
+            nonlocal heard
+            # The socket is another one for each address. Behind the first word it may ask others
+            # who we are, which takes its time.
+            if heard or it[1] != Wait.R:
                 return await _ready(*it)
             with handshake(timeout):
-                return await _ready(*it)
+                found = await _ready(*it)
+            heard = True
+            return found
 
         return PostgresConnection(await _driven(generator, ready), timeout)
 

@@ -132,6 +132,30 @@ async def test_what_is_made_meanwhile_follows_what_is_under_way() -> None:
         raise AssertionError("it is delivered, and nobody says so")
 
 
+async def test_what_is_acknowledged_while_the_last_part_is_asked_for_is_heard_at_a_pace(
+    autojump_clock: MockClock,
+) -> None:
+    link = connected(in_flight=2, messages_per_second=1000.0, keep_alive=10)
+    async with link as (connection, far, _), trio.open_nursery() as nursery:
+        parts = [PACKETS[:5], None]
+
+        async def following() -> list[bytes] | None:
+            part = parts.pop(0)
+            await trio.sleep(0.05 if part is None else 0)
+            return part
+
+        async def acknowledge() -> None:
+            for number in range(1, 6):
+                await receive_until(far, SIZE)
+                await far.send_all(acks(number))
+
+        nursery.start_soon(connection.run)
+        nursery.start_soon(acknowledge)
+        with trio.fail_after(PATIENCE_S):
+            await connection.deliver((), Delivery(), following)
+        nursery.cancel_scope.cancel()
+
+
 async def test_nothing_more_is_made_for_a_connection_that_has_ended() -> None:
     async with connected() as (connection, far, _), trio.open_nursery() as nursery:
         made = 0

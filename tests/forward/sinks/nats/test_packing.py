@@ -25,7 +25,9 @@ def record(seq: int, stream: str = "t/1", **fields: Any) -> RenderedRecord:
     return RenderedRecord(f"e/main/{seq}", "a", seq, stream, "now", "s", fields, "sensor")
 
 
-def packed(records: list[RenderedRecord], most: int = 1 << 20, **table: Any) -> PackedPart:
+def packed(
+    records: list[RenderedRecord], most: int = 1 << 20, has: int = 0, **table: Any
+) -> PackedPart:
     its = NatsTable(**table)
     up = upstream("nats://127.0.0.1", nats=its)
     runs = [
@@ -33,12 +35,12 @@ def packed(records: list[RenderedRecord], most: int = 1 << 20, **table: Any) -> 
         for one in records
     ]
     whole = PackedPart()
-    for part in pack(runs, Subjects(its.subject, "a", "main"), up, its, most):
+    for part in pack(runs, Subjects(its.subject, "a", "main"), up, its, most, has):
         assert len(part.messages) <= PART_MESSAGES
         whole.messages += part.messages
         whole.records += part.records
         whole.refused |= part.refused
-    assert whole.records == len(records)
+    assert has or whole.records == len(records)
     return whole
 
 
@@ -80,6 +82,13 @@ def test_a_record_that_fits_no_message_is_named_once_the_others_are_stored() -> 
     done = packed([record(1), record(2, pad="x" * 5000), record(3)], 1000)
     assert [(m.first, m.last) for m in done.messages] == [(1, 1), (3, 3)]
     assert list(done.refused) == [2]
+
+
+def test_a_record_that_was_left_out_is_named_again_though_those_behind_it_are_there() -> None:
+    records = [record(1), record(2, pad="x" * 2000), record(3), record(4)]
+    found = packed(records, most=1024, has=3)
+    assert [seqs(one.payload) for one in found.messages] == [[4]]
+    assert list(found.refused) == [2] and found.records == 2
 
 
 def test_a_large_record_goes_alone_where_the_server_takes_it() -> None:
