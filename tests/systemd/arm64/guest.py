@@ -177,11 +177,12 @@ def written() -> int:
 
 def settled(agent: Agent) -> tuple[int, Any]:
     """As `written`, and the agent's status of the same moment, once history has gone on to write
-    what came. It is asked once: each question touches LMDB's lock file, which the sync writes.
+    what came. It is asked once, and last: each question touches LMDB's lock file, which the next
+    sync writes.
     """
     time.sleep(SETTLING_S)
-    status = agent.get("/api/status")
-    return written(), status
+    device = written()
+    return device, agent.get("/api/status")
 
 
 async def exchange() -> dict[str, Any]:
