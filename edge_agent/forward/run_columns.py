@@ -19,7 +19,7 @@ import msgspec
 
 from edge_agent.forward.sink import Batch
 from edge_agent.store import Block, RunView, slices_of, time_of
-from edge_agent.values.record import NANOSECONDS, Record, TimeQuality, TimeTrust, format_time
+from edge_agent.values.record import Record, TimeQuality, TimeTrust, format_time, trust_in_ours
 
 #: What an encoder may raise of a record that it cannot say.
 UNSAYABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
@@ -99,18 +99,8 @@ class RunColumns:
             )
 
     def time_texts(self) -> list[str]:
-        """What `format_time` says of each; the text of a second is made once for neighbours."""
-        found: list[str] = []
-        known, second = None, ""
-        for time_ns, _ in self.times:
-            seconds, nanos = divmod(time_ns, NANOSECONDS)
-            if seconds != known:
-                known, second = seconds, format_time(seconds * NANOSECONDS)
-            if nanos and second[-1] == "Z":
-                found.append(f"{second[:-1]}.{nanos:09d}".rstrip("0") + "Z")
-            else:
-                found.append(second)
-        return found
+        """What `format_time` says of each."""
+        return [format_time(time_ns) for time_ns, _ in self.times]
 
 
 class RunPart(NamedTuple):
@@ -135,9 +125,9 @@ class RunPart(NamedTuple):
         return self.seq if origin is None else origin.first + self.run.offset + self.low
 
 
-def run_parts(batch: Batch, matches: Callable[[str], bool], after: int = 0) -> Iterator[RunPart]:
-    """The records of `Batch.records` whose seq is above ``after``, in the same order."""
-    first, last = max(batch.first, after + 1), batch.last
+def run_parts(batch: Batch, matches: Callable[[str], bool]) -> Iterator[RunPart]:
+    """The records of `Batch.records`, in the same order."""
+    first, last = batch.first, batch.last
     for item in batch.items:
         if not isinstance(item, Block) or item.last < first:
             continue
@@ -148,11 +138,6 @@ def run_parts(batch: Batch, matches: Callable[[str], bool], after: int = 0) -> I
                     low, high = max(first - seq, 0), min(last + 1 - seq, some.count)
                     if low < high:
                         yield RunPart(item, some, low, high)
-
-
-def trust_in_ours(*, synced: bool, corrected: bool) -> TimeTrust:
-    """The `Record.time_quality` of records whose time a sensor did not give."""
-    return "synced" if synced else "corrected" if corrected else "unsynced"
 
 
 def columns_in(batch: Batch, matches: Callable[[str], bool]) -> Iterator[RunColumns]:

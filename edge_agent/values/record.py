@@ -119,7 +119,12 @@ class Record(Struct, frozen=True):
         """How far ``time_ns`` can be trusted."""
         if self.quality == "sensor":
             return "sensor"
-        return "synced" if self.synced else "corrected" if self.corrected else "unsynced"
+        return trust_in_ours(synced=self.synced, corrected=self.corrected)
+
+
+def trust_in_ours(*, synced: bool, corrected: bool) -> TimeTrust:
+    """The `Record.time_quality` of records whose time a sensor did not give."""
+    return "synced" if synced else "corrected" if corrected else "unsynced"
 
 
 def array_header(count: int) -> bytes:

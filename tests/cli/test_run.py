@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -97,8 +97,12 @@ async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) 
         assert await run_until_signal(Config()) is False
 
 
-async def test_a_hangup_is_handed_on_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def renewing(
+def agent_that(
+    does: Callable[[trio.MemoryReceiveChannel[None]], Awaitable[None]],
+) -> Callable[..., Awaitable[None]]:
+    """In the place of `edge_agent.agent.run`: it listens, and does that with what it is told."""
+
+    async def told(
         settings: object,
         *,
         stop: trio.Event,
@@ -108,11 +112,18 @@ async def test_a_hangup_is_handed_on_and_ends_nothing(monkeypatch: pytest.Monkey
         task_status: trio.TaskStatus[Running],
     ) -> None:
         task_status.started(Running(("127.0.0.1:1",), None))
+        await does(hangups)
+
+    return told
+
+
+async def test_a_hangup_is_handed_on_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def renewing(hangups: trio.MemoryReceiveChannel[None]) -> None:
         for _ in range(3):
             signal.raise_signal(signal.SIGHUP)
             await hangups.receive()
 
-    monkeypatch.setattr("edge_agent.agent.run", renewing)
+    monkeypatch.setattr("edge_agent.agent.run", agent_that(renewing))
     with trio.fail_after(PATIENCE_S):
         assert await run_until_signal(Config()) is True
 
@@ -125,20 +136,11 @@ async def test_a_hangup_from_before_anybody_obeys_it_is_not_lost(
     before = signal.getsignal(signal.SIGHUP)
     heard = trio.Event()
 
-    async def renewing(
-        settings: object,
-        *,
-        stop: trio.Event,
-        hangups: trio.MemoryReceiveChannel[None],
-        reread: object,
-        kept: object,
-        task_status: trio.TaskStatus[Running],
-    ) -> None:
-        task_status.started(Running(("127.0.0.1:1",), None))
+    async def renewing(hangups: trio.MemoryReceiveChannel[None]) -> None:
         await hangups.receive()
         heard.set()
 
-    monkeypatch.setattr("edge_agent.agent.run", renewing)
+    monkeypatch.setattr("edge_agent.agent.run", agent_that(renewing))
     try:
         early.watch()
         signal.raise_signal(signal.SIGHUP)

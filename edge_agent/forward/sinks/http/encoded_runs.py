@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from edge_agent.config import Format
 from edge_agent.errors import SinkRefused
-from edge_agent.forward.run_columns import RunPart, run_parts, trust_in_ours
+from edge_agent.forward.run_columns import UNSAYABLE, RunPart, run_parts
 from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.http.body import (
     EVENT_TYPE,
@@ -28,7 +28,7 @@ from edge_agent.forward.sinks.http.body import (
 )
 from edge_agent.output.weaving import HOLE, Texts, taken, weave
 from edge_agent.store import time_of
-from edge_agent.values.record import TimeTrust, format_time, second_text
+from edge_agent.values.record import TimeTrust, format_time, second_text, trust_in_ours
 
 #: Seconds between these have ten digits, are a set clock's, and lie in a double so closely that the
 #: shortest text of one, where it has at most six digits behind the point, is the microsecond that
@@ -69,15 +69,14 @@ def encoded_runs(
     agent: str,
     epoch: str,
     how: Format,
-    after: int = 0,
 ) -> Iterator[EncodedRun]:
-    """All records of a batch whose stream matches, and whose seq is above ``after``, in order.
-    ``agent`` and ``epoch`` are ours, for records that were stored here first.
+    """All records of a batch whose stream matches, in order. ``agent`` and ``epoch`` are ours, for
+    records that were stored here first.
 
     Raises:
         SinkRefused: one of them holds something that the format cannot say.
     """
-    for part in run_parts(batch, matches, after):
+    for part in run_parts(batch, matches):
         yield _encoded(_columns(part, agent, epoch), how)
 
 
@@ -119,7 +118,7 @@ def _encoded(run: _Columns, how: Format) -> EncodedRun:
         numbers = [number + mark.encode() for number, mark in zip(numbers, marks, strict=True)]
     try:
         texts = _rendered(run, numbers) if how == "msgpack" else _woven(run, seqs, numbers, how)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except UNSAYABLE as error:
         # One of them cannot be said in this format; halving finds out which.
         raise SinkRefused(f"cannot be written as {how}: {error}") from error
     return EncodedRun(run.stream, run.source, run.first, texts, run.place, numbers)

@@ -34,6 +34,7 @@ from edge_agent.forward.credentials import CredentialFiles, Credentials
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_by_sending
 from edge_agent.forward.proxy import proxy_of, tunnelled
+from edge_agent.forward.run_columns import UNSAYABLE
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, answer_bytes_max, judge
 from edge_agent.forward.sinks.http.body import (
@@ -155,7 +156,7 @@ class HttpSink(KeyedSink):
         records = [rendered(record, agent, epoch) for record in stored]
         try:
             body = self._body(records, stored, plain=plain)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except UNSAYABLE as error:
             # One of them cannot be said in this format; halving finds out which.
             raise SinkRefused(f"cannot be written as {self._upstream.format}: {error}") from error
         return [Sent(record.seq, record.id) for record in records], body, credentials

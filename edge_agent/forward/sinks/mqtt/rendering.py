@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from edge_agent.forward.run_columns import UNSAYABLE, RunColumns, fields_as_json, gathered
-from edge_agent.forward.sinks.http.body import record_json, rendered, stable_id, strange
+from edge_agent.forward.sinks.http.body import is_thinned, record_json, rendered, stable_id, strange
 from edge_agent.forward.sinks.mqtt.discovery import Discovery
 from edge_agent.forward.sinks.mqtt.outgoing import (
     MqttMessage,
@@ -31,7 +31,6 @@ from edge_agent.forward.sinks.mqtt.outgoing import (
     user_property,
 )
 from edge_agent.forward.sinks.mqtt.settings import MqttSettings
-from edge_agent.values.aggregates import THINNED_SOURCE
 from edge_agent.values.record import Record, format_time
 
 #: Packet ids that records have; the one above is for a subscription.
@@ -219,7 +218,7 @@ class Renderer:
 
     def _properties(self, one: RunColumns, way: _Way) -> Iterator[bytes]:
         """For each record its id."""
-        if one.source.startswith(THINNED_SOURCE):
+        if is_thinned(one.source):
             ids = [stable_id(record, self._epoch) for record in one.records()]
         else:
             ids = [f"{way.place}{n}" for n in range(one.number, one.number + len(one.fields))]
@@ -234,7 +233,7 @@ class Renderer:
         self, one: RunColumns, way: _Way, fields: Sequence[Payload]
     ) -> Iterator[Payload]:
         """The JSON of `rendered`, put together by hand in a quarter of the time."""
-        if one.source.startswith(THINNED_SOURCE):
+        if is_thinned(one.source):
             # Each id has a checksum.
             yield from _each(one, self._whole)
             return

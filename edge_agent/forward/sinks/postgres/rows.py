@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from edge_agent.forward.run_columns import UNSAYABLE
 from edge_agent.forward.sinks.http.body import strange
 from edge_agent.values.aggregates import THINNED_SOURCE
 from edge_agent.values.record import Record
@@ -92,7 +93,7 @@ def _encoded(chunk: Sequence[Record], refused: dict[int, str]) -> Sequence[bytes
     try:
         # For all of them at once it takes half as long.
         text = _json.encode_lines([record.fields for record in chunk])
-    except (TypeError, ValueError, OverflowError, RecursionError):
+    except UNSAYABLE:
         text = b"\\u0000"
     if b"\\u0000" not in text:
         return text.split(b"\n")[:-1]
@@ -102,7 +103,7 @@ def _encoded(chunk: Sequence[Record], refused: dict[int, str]) -> Sequence[bytes
 def _encoded_alone(record: Record, refused: dict[int, str]) -> bytes | None:
     try:
         fields = _json.encode(record.fields)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except UNSAYABLE as error:
         refused[record.seq] = f"cannot be written as JSON: {error}"
         return None
     if _NUL.search(fields):

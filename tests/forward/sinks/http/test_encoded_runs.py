@@ -92,11 +92,10 @@ def block_of(runs: list[Run], origin: Origin | None, first: int) -> Block:
     )
 
 
-def assert_same(batch: Batch, how: Format, after: int = 0) -> None:
+def assert_same(batch: Batch, how: Format) -> None:
     """Encoded by runs it is what `rendered` says of each record."""
     matches = compile_patterns(("t/**", "$agents/**"))
-    records = [record for record in batch.records(matches) if record.seq > after]
-    expected = [rendered(record, AGENT, EPOCH) for record in records]
+    expected = [rendered(record, AGENT, EPOCH) for record in batch.records(matches)]
     texts: list[bytes] = []
     unsaid = ""
     try:
@@ -105,10 +104,10 @@ def assert_same(batch: Batch, how: Format, after: int = 0) -> None:
         unsaid = f"cannot be written as {how}: {error}"
     if unsaid:
         with pytest.raises(SinkRefused) as refused:
-            list(encoded_runs(batch, matches, AGENT, EPOCH, how, after))
+            list(encoded_runs(batch, matches, AGENT, EPOCH, how))
         assert str(refused.value) == unsaid
         return
-    runs = list(encoded_runs(batch, matches, AGENT, EPOCH, how, after))
+    runs = list(encoded_runs(batch, matches, AGENT, EPOCH, how))
     assert [text for run in runs for text in run.texts] == texts
     told = [
         (seq, identity, run.stream, run.source)
@@ -118,10 +117,10 @@ def assert_same(batch: Batch, how: Format, after: int = 0) -> None:
     assert told == [(one.seq, one.id, one.stream, one.source) for one in expected]
 
 
-@example([([AGGREGATE_OF_A_PEER], None)], 0, 0, 0, {}, "ndjson")
+@example([([AGGREGATE_OF_A_PEER], None)], 0, 0, {}, "ndjson")
 @given(
     st.lists(st.tuples(st.lists(RUNS, min_size=1, max_size=3), ORIGINS), min_size=1, max_size=3),
-    st.integers(0, 9), st.integers(0, 9), st.integers(0, 9),
+    st.integers(0, 9), st.integers(0, 9),
     st.sampled_from([{}, {("", BOOT): 10**18}, {("77aa", BOOT): 7}, {("", BOOT): 2**63}]),
     st.sampled_from(FORMATS),
 )  # fmt: skip
@@ -129,7 +128,6 @@ def test_runs_give_the_bytes_that_their_records_give(
     given_: list[tuple[list[Run], Origin | None]],
     skipped: int,
     cut: int,
-    after: int,
     offsets: dict[Any, int],
     how: Format,
 ) -> None:
@@ -143,7 +141,7 @@ def test_runs_give_the_bytes_that_their_records_give(
         at += 21
     first = min(1 + skipped, at - 1)
     batch = Batch("main", first, max(at - 1 - cut, first), tuple(items))
-    assert_same(batch, how, after)
+    assert_same(batch, how)
 
 
 @given(st.lists(SECONDS, min_size=1, max_size=9), st.sampled_from(FORMATS))
@@ -165,9 +163,9 @@ def test_times_of_sensors_are_those_that_everything_else_reads(
     assert_same(Batch("main", 1, len(times), (block_of([run], None, 1),)), how)
 
 
-@given(st.integers(0, 9), st.integers(0, 9), st.booleans(), st.sampled_from(FORMATS))
+@given(st.integers(0, 9), st.booleans(), st.sampled_from(FORMATS))
 def test_aggregates_and_what_shares_a_seq_are_as_one_by_one(
-    skipped: int, after: int, foreign: bool, how: Format
+    skipped: int, foreign: bool, how: Format
 ) -> None:
     origin = Origin("77aa", "e9", "alarms", 40, BOOT, 1, NOW_NS, True, ("77aa",))
     thinned = [
@@ -178,8 +176,8 @@ def test_aggregates_and_what_shares_a_seq_are_as_one_by_one(
     ]
     # Numbers that two blocks claim, as after a repair.
     batch = Batch("main", 1 + skipped, 15, tuple(thinned), begun=1 + skipped)
-    assert_same(batch, how, after)
-    assert_same(replace(batch, begun=1), how, after)
+    assert_same(batch, how)
+    assert_same(replace(batch, begun=1), how)
 
 
 def test_a_run_of_more_records_than_become_objects_at_a_time_is_whole() -> None:
