@@ -83,7 +83,13 @@ def peer_run(folder: Path, name: str, peer: Peer, *, records: int, connections: 
     server = Server(peer.command(data, port), port, folder)
     try:
         peer.prepare(port)
-        load = Load(port, peer=name, records=records, connections=connections)
+        load = Load(
+            port,
+            module="benchmarks.peer_load",
+            peer=name,
+            records=records,
+            connections=connections,
+        )
         cpu = server.cpu_seconds()
         result = load.run()
         cpu = server.cpu_seconds() - cpu

@@ -1,8 +1,8 @@
 """The load: a process of its own that sends pre-encoded bytes and counts acks.
 
-Run as ``python -m benchmarks.load '{"port": …}'``; prints one JSON object. By itself it speaks the
-agent's session subprotocol with raw sockets; ``peer`` names another protocol of `benchmarks.peers`
-to send the very same payloads in. All frames are encoded and masked, each with a random key of its
+Run as ``python -m benchmarks.load '{"port": …}'``; prints one JSON object. It speaks the agent's
+session subprotocol with raw sockets; `benchmarks.peer_load` sends the very same payloads in the
+protocols of others. All frames are encoded and masked, each with a random key of its
 own as RFC 6455 asks, before the clock starts, so that what is measured is the server and not this
 client; `benchmarks.pump` sends them.
 """
@@ -173,7 +173,7 @@ class Task:
     batch: int = 1
     text: bool = False
     source: str = "bench"
-    peer: str = ""  # a name of `benchmarks.peers.PEERS`; by itself: the agent's session protocol
+    peer: str = ""  # for `benchmarks.peer_load`, a name of `benchmarks.peers.PEERS`
     host: str = "127.0.0.1"
     ca_file: str = ""  # of the agent's certificate; by itself: without TLS
 
@@ -205,13 +205,8 @@ def session_flow(task: Task, index: int, *, chunk_records: int = CHUNK_RECORDS) 
 
 
 def open_flows(task: Task) -> list[Flow]:
-    """All connections of a task, in the protocol that it names."""
-    connect: Callable[[Task, int], Flow] = session_flow
-    if task.peer:
-        from benchmarks.peers import PEERS  # its modules import this one
-
-        connect = PEERS[task.peer].connect
-    return [connect(task, index) for index in range(task.connections)]
+    """All connections of a task."""
+    return [session_flow(task, index) for index in range(task.connections)]
 
 
 def main(open_all: Callable[[Task], list[Flow]] = open_flows) -> None:
