@@ -23,10 +23,12 @@ from typing import Any
 import trio
 
 from benchmarks.processes import Process, free_port
+from edge_agent.client import Producer
 from tests.patience import PATIENCE_S
 from tests.preloaded import nest, run
 
-START_TIMEOUT_S = 20.0
+#: A sensor that waits for its last acks for as long as tests wait for anything.
+producer_to = partial(Producer, close_timeout=PATIENCE_S)
 
 
 class AgentProcess:
@@ -83,7 +85,7 @@ class AgentProcess:
             await self.wait_ready()
 
     async def wait_ready(self) -> None:
-        with trio.move_on_after(START_TIMEOUT_S):
+        with trio.move_on_after(2 * PATIENCE_S):
             while True:
                 assert self.process is not None
                 if self.process.poll() is not None:
@@ -96,7 +98,7 @@ class AgentProcess:
                     if self._listens():
                         return
                     await trio.sleep(0.003)
-        raise AssertionError(f"{self.name} did not answer in {START_TIMEOUT_S} s:\n{self.output()}")
+        raise AssertionError(f"{self.name} did not answer in {2 * PATIENCE_S} s:\n{self.output()}")
 
     def _listens(self) -> bool:
         """Whether sensors can connect, which is a little later than people can. To try it would be

@@ -15,9 +15,8 @@ from typing import Any
 
 import trio
 
-from edge_agent.client import Producer
 from edge_agent.security.tokens import add_token
-from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 from tests.own_sink.installed import installed
 
 CONFIG = """
@@ -37,7 +36,7 @@ backoff_max = "40ms"
 
 async def send(agent: AgentProcess, values: Sequence[int]) -> None:
     """Records in messages of 50; when this returns they are on the agent's disk."""
-    async with Producer(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
+    async with producer_to(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
         for start in range(0, len(values), 50):
             await producer.send([{"n": n} for n in values[start : start + 50]])
         await producer.flush()
