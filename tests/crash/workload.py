@@ -22,7 +22,7 @@ from typing import Final
 
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from edge_agent.security.tokens import add_token
 from tests.crash.aggregates import Aggregate
 from tests.crash.hub import FakeHub

@@ -22,7 +22,8 @@ from typing import Any
 
 import trio
 
-from benchmarks.processes import Process, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Process
 from edge_agent.client import Producer
 from tests.patience import PATIENCE_S
 from tests.preloaded import nest, run

@@ -13,7 +13,7 @@ import h11
 import msgspec
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 
 
 @dataclass

@@ -15,7 +15,7 @@ import msgpack
 import trio
 from msgspec import structs
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Limits, Listen, Upstream
 from edge_agent.errors import SinkError

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.processes import ROOT, free_port, wait_listening
+from benchmarks.ports import free_port
+from benchmarks.processes import ROOT, wait_listening
 from edge_agent.cli.sensor.modbus_device import ModbusDevice, ModbusReader, ModbusRegister
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.patience import PATIENCE_S

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from edge_agent.net.dial import dial_tcp
 from tests.forward.sinks.kafka.broker import kafka_broker, make_topic, messages
 from tests.forward.sinks.postgres.server import new_database

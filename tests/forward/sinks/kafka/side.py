@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from tests.forward.contract import FarSide
 from tests.forward.sinks.kafka.broker import kafka_broker, make_topic, messages
 

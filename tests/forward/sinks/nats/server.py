@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from edge_agent.forward.sinks.nats.protocol import (
     NatsMessage,
     NatsParser,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from edge_agent.config import NatsTable
 from edge_agent.forward import make_sink
 from edge_agent.forward.lane import Lane

@@ -14,7 +14,7 @@ import trio
 import trustme
 from msgspec import structs
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from benchmarks.upstreams.servers import Postgres, postgresql
 from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
