@@ -15,6 +15,8 @@ from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.end_to_end.talking import Peer
 
 CONFIG = """
+[store]
+size = "16MiB"
 [log.main]
 commit_interval = "0s"
 [listen]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.end_to_end.keys import STORE
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.forward.sinks.mqtt.broker import Broker, Subscriber, running_broker, subscribed
 from tests.patience import PATIENCE_S
@@ -21,6 +22,8 @@ from tests.patience import PATIENCE_S
 pytestmark = pytest.mark.needs("mosquitto")
 
 RULES = """
+[store]
+size = "16MiB"
 [log.main]
 commit_interval = "20ms"
 
@@ -95,7 +98,7 @@ async def publish(other: Subscriber, first: int, last: int) -> None:
 
 
 async def test_a_kill_of_sensor_and_agent_loses_no_message(tmp_path: Path) -> None:
-    agent = AgentProcess(tmp_path, "agent", '[log.main]\ncommit_interval = "50ms"\n')
+    agent = AgentProcess(tmp_path, "agent", STORE)
     with running_broker(tmp_path / "broker") as broker, subscribed(broker, "mark") as other:
         async with agents(agent):
             with sensor(broker, agent, "n") as process:

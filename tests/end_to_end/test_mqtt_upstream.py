@@ -17,6 +17,8 @@ pytestmark = pytest.mark.needs("mosquitto")
 
 RECORDS = 2000
 CONFIG = """
+[store]
+size = "16MiB"
 [log.main]
 commit_interval = "20ms"
 
