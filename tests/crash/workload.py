@@ -65,7 +65,7 @@ backoff_base = "20ms"
 backoff_max = "50ms"
 batch_age = "5ms"
 """
-START_S: Final = 30.0
+START_S: Final = 2 * PATIENCE_S
 #: What the second start seals with.
 SECRET: Final = bytes(range(32))
 #: The sensors whose log thins.
