@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import bench_drain
-from benchmarks.processes import Agent, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent
 from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from benchmarks.upstreams import leaf

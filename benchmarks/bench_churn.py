@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.churn_agent import TRACE
-from benchmarks.processes import ROOT, Agent, Server, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import ROOT, Agent, Server
 from benchmarks.section import Section
 from benchmarks.table import markdown
 from benchmarks.watching import rss_anon_mb, slope

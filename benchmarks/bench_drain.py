@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.processes import Agent, Load, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent, Load
 from benchmarks.readback import verify
 from benchmarks.records import encoded_records
 from benchmarks.table import Row

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from benchmarks import bench_client
 from benchmarks.bench_drain import wait_for
-from benchmarks.processes import Agent, Load, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent, Load
 from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from benchmarks.watching import memory_samples, slope

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import PEERS
-from benchmarks.processes import Agent, Load, Server, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent, Load, Server
 from benchmarks.readback import verify
 from benchmarks.section import Section
 from benchmarks.table import markdown

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from benchmarks.processes import ROOT, Agent, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import ROOT, Agent
 from benchmarks.records import DISTINCT, RECORD_BYTES, encoded_records
 from benchmarks.section import Section
 from benchmarks.table import markdown

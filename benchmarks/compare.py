@@ -30,7 +30,8 @@ from pathlib import Path
 
 from benchmarks.bench_drain import stored, wait_for
 from benchmarks.bench_sensors import agent_config, load
-from benchmarks.processes import ROOT, Agent, Load, Server, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import ROOT, Agent, Load, Server
 from benchmarks.significance import interval, p_value
 from benchmarks.table import markdown, number
 

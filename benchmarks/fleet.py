@@ -24,7 +24,8 @@ import trio
 from benchmarks.light_client import LightClient
 from benchmarks.peers.nats import ask
 from benchmarks.peers.peer import program
-from benchmarks.processes import Agent, Load, Server, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent, Load, Server
 
 HUB = """
 [listen]

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from benchmarks.load import frame
 from benchmarks.peers import Peer
-from benchmarks.processes import Agent, Load, Server, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent, Load, Server
 from benchmarks.readback import verify
 from benchmarks.records import RECORD_BYTES
 from benchmarks.table import Row

@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.bench_drain import fill, stored
-from benchmarks.processes import Agent, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent
 from edge_agent.client.blocking import BlockingProducer
 
 RECORDS = 2_000_000

@@ -13,6 +13,7 @@ from edge_agent.errors import StoreFailed
 from edge_agent.store import Block, ConsumerSettings, Entry, Gap, LogSettings, Position, Stored
 from edge_agent.values.clock_note import ClockNote
 from tests.manual_clock import ManualClock
+from tests.patience import PATIENCE_S
 from tests.store.support import failing_disk
 from tests.waist import NOW_NS, make_waist, numbered, open_engine, open_waist, run_of, settings
 
@@ -240,7 +241,7 @@ async def test_whoever_waits_for_news_of_clocks_is_woken_by_the_commit_that_brin
             assert not woken.is_set()
             note = ClockNote("feedfacecafe", bytes(16), 5, 6)
             await (await waist.log.append(Entry(clocks=(note,)))).wait()
-            with trio.fail_after(2):
+            with trio.fail_after(PATIENCE_S):
                 await woken.wait()
         assert waist.log.clock_notes(number) == (2, [(2, note)])
         assert waist.log.clock_news([note]) == []

@@ -13,9 +13,9 @@ from tests.patience import eventually, receive_to_end, receive_until
 
 ROOT = Path(__file__).parent.parent
 HANGING = """
-import threading
-import pytest
+import signal
 import trio
+import trio.testing
 from tests.patience import limited
 
 async def hangs_here() -> None:
@@ -24,9 +24,12 @@ async def hangs_here() -> None:
 async def main() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hangs_here)
+        await trio.testing.wait_all_tasks_blocked()
+        # Its end comes at once, and not before it hangs.
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 def test_hangs() -> None:
-    with limited(0.5):
+    with limited(300):
         trio.run(main)
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from tests.crash.world import HUB, Kept
 from tests.patience import PATIENCE_S
 from tests.preloaded import Nest, nest, run

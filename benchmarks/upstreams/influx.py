@@ -12,7 +12,8 @@ import shutil
 import time
 from pathlib import Path
 
-from benchmarks.processes import Agent, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent
 from benchmarks.upstreams.backlog import DIGESTED, dated_backlog, drained
 from benchmarks.upstreams.servers import HttpDatabase, influxdb
 

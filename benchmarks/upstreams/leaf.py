@@ -13,7 +13,8 @@ from pathlib import Path
 from benchmarks.bench_drain import POLL_S, TIMEOUT_S
 from benchmarks.peers.nats import ask
 from benchmarks.peers.peer import program
-from benchmarks.processes import Server, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Server
 from benchmarks.upstreams.nats import published
 
 _MESSAGE_BYTES = 100

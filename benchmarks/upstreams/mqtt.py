@@ -20,7 +20,8 @@ from typing import Any
 
 from benchmarks.bench_drain import fill
 from benchmarks.peers.mosquitto import PUBACK_BYTES, open_client, packet, publish, text
-from benchmarks.processes import Agent, Server, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent, Server
 from benchmarks.records import RECORD_BYTES
 from benchmarks.upstreams.backlog import DIGESTED
 

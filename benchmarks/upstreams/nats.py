@@ -13,7 +13,8 @@ from pathlib import Path
 from benchmarks.bench_drain import POLL_S, TIMEOUT_S, fill
 from benchmarks.peers.nats import ask, open_client, until
 from benchmarks.peers.peer import program, version_of
-from benchmarks.processes import Agent, Server, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Agent, Server
 from benchmarks.upstreams.backlog import DIGESTED
 
 RECORDS = 1_000_000

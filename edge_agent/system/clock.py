@@ -190,7 +190,10 @@ async def timedated_says_synced() -> bool | None:
             )
         except OSError:
             return None
-        return done.stdout.strip() == b"b true" if done.returncode == 0 else None
+        # A stop of the service ends it before it has asked, which says nothing of who can be asked.
+        if done.returncode > 0:
+            return None
+        return done.stdout.strip() == b"b true"
     return None
 
 

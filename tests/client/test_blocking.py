@@ -55,6 +55,12 @@ def test_a_bad_record_is_an_error_where_it_is_sent() -> None:
 
 def test_deadlines_are_kept_while_nobody_answers() -> None:
     troubles: list[Trouble] = []
+    told = threading.Event()
+
+    def note(trouble: Trouble) -> None:
+        troubles.append(trouble)
+        told.set()
+
     begin = time.monotonic()
     with (  # noqa: PT012 - the scope is what raises
         pytest.raises(Unacked),
@@ -63,10 +69,11 @@ def test_deadlines_are_kept_while_nobody_answers() -> None:
             source="me",
             buffer_records=1,
             close_timeout=0.1,
-            on_error=troubles.append,
+            on_error=note,
         ) as producer,
     ):
         producer.send({"n": 1})
+        assert told.wait(PATIENCE_S)
         with pytest.raises(TimeoutError, match="buffer is full"):
             producer.send({"n": 2}, timeout=0.05)
         with pytest.raises(TimeoutError, match="not everything is acked"):
@@ -112,17 +119,20 @@ def test_outside_of_its_scope_it_says_how_it_is_used() -> None:
 
 def test_a_callback_that_sends_is_told_that_it_cannot() -> None:
     told: list[str] = []
+    answered = threading.Event()
 
     def answer(_trouble: Trouble) -> None:
         with pytest.raises(RuntimeError) as caught:
             producer.send({"n": 2})
         told.append(str(caught.value))
+        answered.set()
 
     producer = BlockingProducer(
-        "ws://127.0.0.1:1/ingest/s", source="me", close_timeout=0.2, on_error=answer
+        "ws://127.0.0.1:1/ingest/s", source="me", close_timeout=0.05, on_error=answer
     )
-    with pytest.raises(Unacked), producer:
+    with pytest.raises(Unacked), producer:  # noqa: PT012 - the scope is what raises
         producer.send({"n": 1})
+        assert answered.wait(PATIENCE_S)
     assert "a callback cannot wait" in told[0]
 
 
@@ -131,7 +141,7 @@ def test_ctrl_c_sends_what_was_handed_over_and_ends_the_process() -> None:
         script = f"""
 import time
 from edge_agent.client import BlockingProducer
-with BlockingProducer({url!r}, source="me") as producer:
+with BlockingProducer({url!r}, source="me", close_timeout={PATIENCE_S}) as producer:
     producer.send([{{"n": n}} for n in range(100)])
     print("sent", flush=True)
     time.sleep(60)
@@ -142,7 +152,7 @@ with BlockingProducer({url!r}, source="me") as producer:
         assert process.stdout is not None
         process.stdout.readline()
         os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=2 * PATIENCE_S)
         assert b"KeyboardInterrupt" in errors
         assert agent.kept() == list(range(100))
 

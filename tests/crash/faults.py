@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from tests.crash.faulty import Came, Fault, run_once
 from tests.crash.intercept import OPENS, WRITES, Seen
 from tests.crash.proof import Outcome, Scale

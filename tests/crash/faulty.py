@@ -34,8 +34,9 @@ from edge_agent.store.tools.check import check_store
 from tests.crash.intercept import Fail, Seen
 from tests.crash.shadow import Shadow
 from tests.crash.world import AGENT, HUB, Kept, compare, numbers_in
+from tests.patience import PATIENCE_S
 
-RUN_S = 40.0
+RUN_S = 4 * PATIENCE_S
 OUTAGE_S = 0.25
 #: Of each sensor, in each part of a session, and records in each.
 BATCHES, BATCH = 3, 8

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from edge_agent.client import Producer
 from edge_agent.net.backoff import Backoff
 from tests.crash.faulty import scratch

@@ -17,6 +17,7 @@ from trio_websocket import open_websocket_url
 
 from tests.crash.syscalls import NUMBERS_PER_SOURCE, Verdict, judge
 from tests.end_to_end.support import AgentProcess, agents
+from tests.patience import PATIENCE_S
 
 TRACED = "openat,fdatasync,fsync,pwrite64,pwritev,writev,write,sendto,sendmsg"
 # Uncompressed, so that the log shows the records' tokens; short intervals for many commits.
@@ -68,7 +69,7 @@ async def run_traced(folder: Path, control: str) -> Verdict:
     agent.module = ("tests.crash.patched_agent", control)
     dice = random.Random(7)
     async with agents(agent):
-        with trio.fail_after(60):
+        with trio.fail_after(4 * PATIENCE_S):
             async with trio.open_nursery() as nursery:
                 for source in range(SOURCES):
                     nursery.start_soon(send_as_source, agent.url, source, dice)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.client import Producer
 from edge_agent.net.backoff import Backoff
 from tests.crash.faults import every_fault, prove, run_faults
 from tests.crash.faulty import Fault
 from tests.crash.proof import Scale
-from tests.end_to_end.support import AgentProcess, agents
+from tests.end_to_end.support import AgentProcess, agents, producer_to
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.needs("seccomp")
 
@@ -59,11 +59,11 @@ async def test_strace_finds_the_same(tmp_path: Path) -> None:
     )  # fmt: skip
     async with (
         agents(agent),
-        Producer(f"{agent.url}/ingest/pi", source="pi", backoff=Backoff(0.02, 0.1)) as producer,
+        producer_to(f"{agent.url}/ingest/pi", source="pi", backoff=Backoff(0.02, 0.1)) as producer,
     ):
         for first in range(1, 100, 10):
             await producer.send([{"n": n} for n in range(first, first + 10)])
-            await producer.flush(20)
+            await producer.flush(PATIENCE_S)
         assert [each["fields"]["n"] for each in await agent.records("pi")] == [*range(1, 101)]
         await agent.stop()
     assert "(INJECTED)" in (tmp_path / "calls.txt").read_text()

@@ -22,7 +22,7 @@ from typing import Final
 
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from edge_agent.security.tokens import add_token
 from tests.crash.aggregates import Aggregate
 from tests.crash.hub import FakeHub
@@ -65,7 +65,7 @@ backoff_base = "20ms"
 backoff_max = "50ms"
 batch_age = "5ms"
 """
-START_S: Final = 30.0
+START_S: Final = 2 * PATIENCE_S
 #: What the second start seals with.
 SECRET: Final = bytes(range(32))
 #: The sensors whose log thins.

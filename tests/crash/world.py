@@ -20,6 +20,7 @@ import trio
 from edge_agent.store import Engine, StoreSettings
 from edge_agent.system.clock import SystemClock
 from tests.crash.intercept import Fail, Interceptor, Seen
+from tests.patience import PATIENCE_S
 from tests.preloaded import Forked, nest
 
 SIZE = 16 * 1024 * 1024
@@ -42,7 +43,7 @@ backoff_base = "20ms"
 backoff_max = "100ms"
 """
 #: Nobody who is told to start again needs longer.
-READY_S = 20.0
+READY_S = 2 * PATIENCE_S
 
 
 @dataclass

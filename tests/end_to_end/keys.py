@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from edge_agent.client import Backoff, Producer, Trouble, Unacked
-from tests.end_to_end.support import AgentProcess
+from tests.end_to_end.support import AgentProcess, producer_to
 from tests.patience import PATIENCE_S
 from tests.preloaded import run
 
@@ -156,7 +156,7 @@ async def sensor(
 ) -> AsyncIterator[tuple[Producer, list[Trouble]]]:
     """A producer, and what it is told."""
     told: list[Trouble] = []
-    async with Producer(
+    async with producer_to(
         target, source=source, token=keys.secrets[token], ca_file=str(keys.ca), backoff=QUICK,
         on_error=told.append,
     ) as producer:  # fmt: skip

@@ -6,6 +6,7 @@ test's own; a process is ended by the id under which it was started.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -22,11 +23,14 @@ from typing import Any
 
 import trio
 
-from benchmarks.processes import Process, free_port
+from benchmarks.ports import free_port
+from benchmarks.processes import Process
+from edge_agent.client import Producer
 from tests.patience import PATIENCE_S
-from tests.preloaded import nest, run
+from tests.preloaded import Forked, nest, run
 
-START_TIMEOUT_S = 20.0
+#: A sensor that waits for its last acks for as long as tests wait for anything.
+producer_to = partial(Producer, close_timeout=PATIENCE_S)
 
 
 class AgentProcess:
@@ -83,7 +87,7 @@ class AgentProcess:
             await self.wait_ready()
 
     async def wait_ready(self) -> None:
-        with trio.move_on_after(START_TIMEOUT_S):
+        with trio.move_on_after(2 * PATIENCE_S):
             while True:
                 assert self.process is not None
                 if self.process.poll() is not None:
@@ -91,12 +95,12 @@ class AgentProcess:
                 try:
                     await self._get("/healthz", {}, any_status=True)
                 except OSError:
-                    await trio.sleep(0.03)
+                    await trio.sleep(0.01)
                 else:
                     if self._listens():
                         return
                     await trio.sleep(0.003)
-        raise AssertionError(f"{self.name} did not answer in {START_TIMEOUT_S} s:\n{self.output()}")
+        raise AssertionError(f"{self.name} did not answer in {2 * PATIENCE_S} s:\n{self.output()}")
 
     def _listens(self) -> bool:
         """Whether sensors can connect, which is a little later than people can. To try it would be
@@ -154,7 +158,9 @@ class AgentProcess:
                 os.kill(_child_of(process.pid), number)
             else:
                 process.send_signal(number)
-        with trio.move_on_after(PATIENCE_S), trio.CancelScope(shield=True):
+        with trio.move_on_after(PATIENCE_S, shield=True):
+            if isinstance(process, Forked):
+                await process.ended()
             while process.poll() is None:
                 await trio.sleep(0.02)
         if process.poll() is None:
@@ -181,10 +187,14 @@ async def agents(*processes: AgentProcess) -> AsyncIterator[None]:
 async def eventually(
     check: Callable[[], Any], *, timeout: float = 2 * PATIENCE_S, describe: str = ""
 ) -> Any:
-    """Ask ``check`` (async) until it returns something true; its last answer on failure."""
+    """Ask ``check`` (async) until it returns something true; its last answer on failure.
+
+    What is true in a moment is found in a moment, and what takes long is asked for seldom: each
+    question is work for the agent.
+    """
     answer: Any = None
     with trio.move_on_after(timeout):
-        while True:
+        for attempt in itertools.count(1):
             try:
                 answer = await check()
             except (OSError, urllib.error.URLError) as error:
@@ -192,7 +202,7 @@ async def eventually(
             else:
                 if answer:
                     return answer
-            await trio.sleep(0.05)
+            await trio.sleep(min(attempt * 0.005, 0.05))
     raise AssertionError(f"not within {timeout} s: {describe or check}; last answer {answer!r}")
 
 

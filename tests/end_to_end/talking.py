@@ -35,8 +35,6 @@ from edge_agent.wire import Segment, encode_segments
 from tests.end_to_end.support import AgentProcess
 from tests.patience import PATIENCE_S
 
-HEAR_TIMEOUT_S = 15.0
-
 
 async def reached(agent: AgentProcess) -> trio.SocketStream:
     """A connection to the sensors' port, which is opened a moment after the people's, by which an
@@ -169,7 +167,7 @@ class Peer:
             return closed.code
 
     async def _next(self) -> Event:
-        with trio.fail_after(HEAR_TIMEOUT_S):
+        with trio.fail_after(PATIENCE_S):
             while not self._told:
                 try:
                     data = await self._stream.receive_some()

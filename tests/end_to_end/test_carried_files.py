@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,16 +12,15 @@ from typing import Any
 
 import trio
 
-from edge_agent.client import Producer
 from edge_agent.security.tokens import add_token
-from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.end_to_end.keys import STORE
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 from tests.own_sink.installed import installed
+from tests.preloaded import nest
 
-CONFIG = """
-[store]
-size = "16MiB"
-[log.main]
-commit_interval = "10ms"
+CONFIG = (
+    STORE
+    + """
 [[upstream]]
 name = "stick"
 url = "{url}"
@@ -33,11 +29,12 @@ backoff_base = "20ms"
 backoff_max = "40ms"
 {more}
 """
+)
 
 
 async def send(agent: AgentProcess, values: Sequence[int]) -> None:
     """Records in messages of 50; when this returns they are on the agent's disk."""
-    async with Producer(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
+    async with producer_to(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
         for start in range(0, len(values), 50):
             await producer.send([{"n": n} for n in values[start : start + 50]])
         await producer.flush()
@@ -66,9 +63,7 @@ async def test_a_stick_brings_every_record_once_whatever_is_killed_on_either_sid
     (tmp_path / "secret").write_text(add_token(tokens, "carrier", forward=True))
     more = '[upstream.file]\nage = "50ms"'
     field = AgentProcess(tmp_path, "field", CONFIG.format(url=stick.as_uri(), more=more))
-    home = AgentProcess(
-        tmp_path, "home", f'[store]\nsize = "16MiB"\n[listen]\ntokens = "{tokens}"\n'
-    )
+    home = AgentProcess(tmp_path, "home", f'{STORE}[listen]\ntokens = "{tokens}"\n')
     async with agents(field, home):
         await send(field, range(1500))
         # Somewhere in the middle of writing files.
@@ -111,8 +106,7 @@ async def _some(folder: Path) -> bool:
 
 async def _begin_and_kill(arguments: Sequence[str], home: AgentProcess) -> None:
     """An import that is killed as soon as something of it has arrived, or a little before."""
-    command = [sys.executable, "-m", "edge_agent", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = await trio.to_thread.run_sync(nest().fork, ["edge_agent", *arguments])
     try:
 
         async def has_begun() -> bool:
@@ -120,9 +114,8 @@ async def _begin_and_kill(arguments: Sequence[str], home: AgentProcess) -> None:
 
         await eventually(has_begun, describe="a first record")
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        await process.ended()
 
 
 async def test_a_package_of_somebody_elses_takes_the_records_and_its_absence_is_told(

@@ -6,9 +6,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from edge_agent.client import Producer
 from tests.end_to_end.keys import STORE
-from tests.end_to_end.support import AgentProcess, agents
+from tests.end_to_end.support import AgentProcess, agents, producer_to
 from tests.patience import eventually
 
 RENAME = '[[rule]]\nname = "tidy"\nstreams = ["**"]\nrename = {{ temp = "{name}" }}\n'
@@ -30,7 +29,7 @@ async def test_sighup_takes_changed_rules_up_and_leaves_wrong_ones_alone(tmp_pat
         agent.process.send_signal(signal.SIGHUP)
         await eventually(lambda: told in agent.output(), told)
 
-    async with agents(agent), Producer(f"{agent.url}/ingest/a", source="pi") as producer:
+    async with agents(agent), producer_to(f"{agent.url}/ingest/a", source="pi") as producer:
 
         async def stored(number: int) -> list[dict[str, Any]]:
             await producer.send({"temp": number})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from edge_agent.client import Producer, Trouble
 from edge_agent.net.backoff import Backoff
 from tests.end_to_end.relay import uplink

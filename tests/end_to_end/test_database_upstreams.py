@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from benchmarks.upstreams.backlog import dated_backlog
 from benchmarks.upstreams.servers import influxdb
 from tests.end_to_end.support import AgentProcess, agents, eventually

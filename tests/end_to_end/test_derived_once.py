@@ -13,10 +13,9 @@ from typing import Any
 
 import trio
 
-from edge_agent.client import Producer
 from edge_agent.net.backoff import Backoff
 from tests.end_to_end.keys import STORE
-from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to
 
 KILLS = int(os.environ.get("EDGE_AGENT_TEST_KILLS", "6"))
 STREAMS = 5
@@ -80,7 +79,7 @@ def sent() -> list[tuple[str, dict[str, Any]]]:
 async def send(agent: AgentProcess, *, slowly: bool) -> None:
     pace = Backoff(base=0.05, maximum=0.1)
     url = f"{agent.url}/ingest/other"
-    async with Producer(url, source="pi", backoff=pace) as producer:
+    async with producer_to(url, source="pi", backoff=pace) as producer:
         for number, (stream, record) in enumerate(sent()):
             await producer.send(record, stream=stream)
             if slowly and number % 100 == 0:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.client import Backoff, Producer
+from edge_agent.client import Backoff
 from tests.end_to_end.disks import MIB, card, fill
-from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to
 from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.needs("root", "loop", "mkfs.ext4")
@@ -50,13 +50,13 @@ async def test_a_reserved_store_takes_records_and_starts_while_others_have_fille
         agent.store = its_card.place / "agent"
         async with agents(agent):
             fill(its_card.place)
-            async with Producer(f"{agent.url}/ingest/pi", source="pi", backoff=PACE) as producer:
+            async with producer_to(f"{agent.url}/ingest/pi", source="pi", backoff=PACE) as producer:
                 await producer.send(batch(1, 500))
                 await producer.flush(PATIENCE_S)
             assert await agent.stop() == 0
         async with agents(agent):
             assert (await health(agent))["status"] != "failed"
-            async with Producer(f"{agent.url}/ingest/pi", source="pi", backoff=PACE) as producer:
+            async with producer_to(f"{agent.url}/ingest/pi", source="pi", backoff=PACE) as producer:
                 await producer.send(batch(501, 900))
                 await producer.flush(PATIENCE_S)
             assert await numbers(agent) == [*range(1, 901)]
@@ -93,7 +93,7 @@ async def test_a_store_that_lost_its_reservation_names_the_full_card_and_goes_on
         others = fill(its_card.place)
         async with (
             agents(agent),
-            Producer(f"{agent.url}/ingest/pi", source="pi", backoff=PACE) as producer,
+            producer_to(f"{agent.url}/ingest/pi", source="pi", backoff=PACE) as producer,
         ):
             assert "cannot reserve" in agent.output()
             await producer.send(batch(1, 500))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edge_agent.client import Producer
 from tests.end_to_end.relay import uplink
-from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to
 from tests.end_to_end.talking import Closed, Peer, metric
+from tests.patience import PATIENCE_S
 
 STORE = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
 #: Room for 1.6 MB, which is some 400 records of 4 KB.
@@ -110,12 +110,12 @@ async def test_a_full_store_that_discards_the_oldest_counts_them_and_keeps_a_suf
         config = SMALL_STORE.format(when_full="discard-oldest", port=relay.port)
         agent = AgentProcess(tmp_path, "agent", config)
         async with (
-            agents(agent), Producer(f"{agent.url}/ingest/pi", source="pi") as producer
+            agents(agent), producer_to(f"{agent.url}/ingest/pi", source="pi") as producer
         ):  # fmt: skip
             relay.cut()
             for first in range(1, COUNT, 20):
                 await producer.send(records(first, first + 19))
-                await producer.flush(10)
+                await producer.flush(PATIENCE_S)
             kept = await numbers(agent)
             discarded = COUNT - len(kept)
             assert 0 < discarded < COUNT

@@ -9,7 +9,7 @@ from tests.end_to_end.support import AgentProcess, agents
 from tests.end_to_end.talking import Peer
 from tests.end_to_end.test_copied_store import warnings
 
-CONFIG = '[log.main]\ncommit_interval = "0s"\n'
+CONFIG = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "0s"\n'
 
 
 async def count(agent: AgentProcess) -> int:

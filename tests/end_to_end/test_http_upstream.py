@@ -18,7 +18,7 @@ import trio
 import trustme
 
 from edge_agent.client import Producer
-from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 from tests.end_to_end.talking import metric
 from tests.forward.http_upstream import Got, HttpUpstream, Reply, http_upstream
 
@@ -48,7 +48,7 @@ def station(folder: Path, server: HttpUpstream, *more: str) -> AgentProcess:
 
 @asynccontextmanager
 async def sensor(agent: AgentProcess) -> AsyncIterator[Producer]:
-    async with Producer(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
+    async with producer_to(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
         yield producer
 
 

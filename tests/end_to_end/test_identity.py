@@ -15,14 +15,14 @@ from typing import Any
 import msgpack
 import pytest
 
-from edge_agent.client import Backoff, Producer, Trouble
+from edge_agent.client import Backoff, Trouble
 from edge_agent.security.tokens import add_token
 from edge_agent.store import Engine, StoreSettings, encode_runs
 from edge_agent.system.clock import SystemClock
 from edge_agent.values.clock_note import ClockNote
 from edge_agent.values.record import ForeignBlock, Origin, Run
 from edge_agent.wire import Segment
-from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 from tests.end_to_end.talking import ForwardingPeer, Peer, forwarding
 
 STORE = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
@@ -74,7 +74,7 @@ async def agent_id(agent: AgentProcess) -> str:
 
 
 async def fill(agent: AgentProcess, numbers: range) -> None:
-    async with Producer(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
+    async with producer_to(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
         await producer.send([{"n": n} for n in numbers])
         await producer.flush()
 
@@ -168,7 +168,7 @@ async def test_nobody_uses_up_anothers_numbers(tmp_path: Path) -> None:
     told: list[Trouble] = []
     async with agents(hub):
         pace = Backoff(base=0.05, maximum=0.1, slow=0.2)
-        make = partial(Producer, f"{hub.url}/ingest/greenhouse/1", source="oven", backoff=pace)
+        make = partial(producer_to, f"{hub.url}/ingest/greenhouse/1", source="oven", backoff=pace)
         buffer = tmp_path / "oven.buffer"
         async with make(token=secrets.of["b"], buffer_path=buffer) as producer:
             await producer.send([{"n": n} for n in range(50)])
@@ -182,7 +182,10 @@ async def test_nobody_uses_up_anothers_numbers(tmp_path: Path) -> None:
             assert answer["code"] == "forbidden_source"
             assert "oven belongs to 'b', not to 'a'" in answer["message"]
         # Our own client in the stranger's place: it keeps what it has and says why.
-        other = make(token=secrets.of["a"], on_error=told.append, buffer_path=tmp_path / "a")
+        other = make(
+            token=secrets.of["a"], on_error=told.append, buffer_path=tmp_path / "a",
+            close_timeout=0.05,
+        )  # fmt: skip
         async with other:
             await other.send({"n": 1000})
             await eventually(lambda: _two(told), describe="the refusal, twice")

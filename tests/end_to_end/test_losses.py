@@ -10,8 +10,9 @@ from pathlib import Path
 
 from edge_agent.client import Backoff, Producer
 from tests.end_to_end.relay import uplink
-from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to
 from tests.end_to_end.talking import metric
+from tests.patience import PATIENCE_S
 
 STORE = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
 #: A log so small that what the hub has is trimmed after some hundred records of a kilobyte.
@@ -35,7 +36,7 @@ async def sensor(
     agent: AgentProcess, name: str, buffer: Path | None = None
 ) -> AsyncIterator[Producer]:
     """A sensor of the client library that comes back quickly."""
-    async with Producer(
+    async with producer_to(
         f"{agent.url}/ingest/{name}", source=name, buffer_path=buffer,
         backoff=Backoff(base=0.05, maximum=0.2),
     ) as producer:  # fmt: skip
@@ -70,8 +71,8 @@ async def test_after_the_agent_lost_its_store_every_record_sent_arrives_once(
                     await producer.send([{"n": n} for n in range(first, last + 1)])
 
             async def acked() -> None:
-                await in_memory.flush(10)
-                await on_disk.flush(10)
+                await in_memory.flush(PATIENCE_S)
+                await on_disk.flush(PATIENCE_S)
 
             async def at_the_hub(last: int) -> bool:
                 return all([last in await numbers(hub, name) for name in SENSORS])
@@ -112,7 +113,7 @@ async def test_after_the_hub_lost_its_store_what_the_agent_holds_is_sent_again_o
             for n in range(first, last + 1, 10):
                 await producer.send([{"n": each, "pad": "x" * 1000} for each in range(n, n + 10)])
                 # One by one, so that the store holds small blocks and trims a few of them.
-                await producer.flush(10)
+                await producer.flush(PATIENCE_S)
 
         async def at_the_hub(last: int) -> bool:
             return last in await numbers(hub, "pi")

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.client import Producer
 from edge_agent.store.lmdb_file.pages import ROOT_BYTES, PageFile
-from tests.end_to_end.support import AgentProcess, agents
+from tests.end_to_end.support import AgentProcess, agents, producer_to
 from tests.patience import PATIENCE_S
 
 CONFIG = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "1ms"\n'
@@ -16,7 +15,7 @@ CONFIG = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "1ms"\n'
 
 async def send(agent: AgentProcess, first: int, last: int) -> None:
     """Each as a message of its own, acked before the next one goes."""
-    async with Producer(f"{agent.url}/ingest/a", source="pi") as producer:
+    async with producer_to(f"{agent.url}/ingest/a", source="pi") as producer:
         for number in range(first, last + 1):
             await producer.send([{"n": number}])
             await producer.flush(PATIENCE_S)

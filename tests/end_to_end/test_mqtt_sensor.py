@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +11,17 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.end_to_end.keys import STORE
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.forward.sinks.mqtt.broker import Broker, Subscriber, running_broker, subscribed
 from tests.patience import PATIENCE_S
+from tests.preloaded import Forked, nest
 
 pytestmark = pytest.mark.needs("mosquitto")
 
 RULES = """
+[store]
+size = "16MiB"
 [log.main]
 commit_interval = "20ms"
 
@@ -45,12 +46,12 @@ SAID = {
 
 
 @contextmanager
-def sensor(broker: Broker, agent: AgentProcess, *topics: str) -> Iterator[subprocess.Popen[bytes]]:
+def sensor(broker: Broker, agent: AgentProcess, *topics: str) -> Iterator[Forked]:
     named = [word for topic in topics for word in ("--topic", topic)]
-    command = [sys.executable, "-m", "edge_agent", "sensor", "mqtt", broker.url, *named]
+    command = ["edge_agent", "sensor", "mqtt", broker.url, *named]
     command += ["--to", agent.url, "--client-id", "sensor", "--source", "mqtt/test"]
     with (broker.folder / "sensor.txt").open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ.copy())
+        process = nest().fork(command, stdout=output, stderr=output)
     try:
         yield process
     finally:
@@ -95,7 +96,7 @@ async def publish(other: Subscriber, first: int, last: int) -> None:
 
 
 async def test_a_kill_of_sensor_and_agent_loses_no_message(tmp_path: Path) -> None:
-    agent = AgentProcess(tmp_path, "agent", '[log.main]\ncommit_interval = "50ms"\n')
+    agent = AgentProcess(tmp_path, "agent", STORE)
     with running_broker(tmp_path / "broker") as broker, subscribed(broker, "mark") as other:
         async with agents(agent):
             with sensor(broker, agent, "n") as process:

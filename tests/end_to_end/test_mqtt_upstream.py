@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from edge_agent.client import Producer
 from tests.end_to_end.relay import uplink
-from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to
 from tests.forward.sinks.mqtt.broker import running_broker, subscribed, until
 
 pytestmark = pytest.mark.needs("mosquitto")
 
 RECORDS = 2000
 CONFIG = """
+[store]
+size = "16MiB"
 [log.main]
 commit_interval = "20ms"
 
@@ -42,7 +43,7 @@ async def test_a_broker_killed_during_a_drain_loses_nothing_that_it_had_not_ackn
             relay.cut()
             agent = AgentProcess(tmp_path, "agent", CONFIG.format(port=relay.port))
             async with agents(agent):
-                async with Producer(f"{agent.url}/ingest/t/1", source="s") as producer:
+                async with producer_to(f"{agent.url}/ingest/t/1", source="s") as producer:
                     await producer.send([{"n": n} for n in range(RECORDS)])
 
                 def arrived() -> set[int]:

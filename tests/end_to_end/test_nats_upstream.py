@@ -7,8 +7,7 @@ from pathlib import Path
 
 import trio
 
-from edge_agent.client import Producer
-from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to
 from tests.forward.sinks.nats.server import NatsServer, Reader
 
 CONFIG = """
@@ -44,7 +43,7 @@ async def test_kills_of_agent_and_server_leave_every_acked_record_in_the_stream_
         server.start()
         async with agents(agent):
             for turn in range(3):
-                async with Producer(f"{agent.url}/ingest/t/1", source="pi") as producer:
+                async with producer_to(f"{agent.url}/ingest/t/1", source="pi") as producer:
                     await producer.send([{"n": turn * ROUND + n} for n in range(ROUND)])
                 # Somewhere in the middle of what it sends on.
                 await eventually(partial(has, turn * ROUND + 1), describe="some")

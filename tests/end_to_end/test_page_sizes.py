@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.client import Producer
 from edge_agent.store.lmdb_file.pages import PageFile
-from tests.end_to_end.support import AgentProcess, agents
+from tests.end_to_end.support import AgentProcess, agents, producer_to
 from tests.pages import LARGE, large_pages
 from tests.patience import PATIENCE_S
 from tests.preloaded import Nest, nest
@@ -146,7 +145,7 @@ async def test_an_agent_goes_on_with_it(moved: Moved, tmp_path: Path) -> None:
     async with agents(agent):
         before = await agent.count("a/1")
         assert before == len(moved.held["main"])
-        async with Producer(f"{agent.url}/ingest/a/1", source="new") as producer:
+        async with producer_to(f"{agent.url}/ingest/a/1", source="new") as producer:
             for number in range(300):
                 await producer.send([{"v": -number, "pad": "x" * 2000}])
             await producer.flush(PATIENCE_S)

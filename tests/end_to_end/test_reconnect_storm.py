@@ -17,8 +17,11 @@ from tests.end_to_end.support import AgentProcess, agents
 from tests.patience import PATIENCE_S, eventually
 
 CLIENTS = 1000
-#: What is promised.
+#: What is promised …
 BACK_WITHIN_S = 30.0
+#: … of a machine that is not ten times as slow as usual: there the same thousand, from many
+#: addresses and with nobody's fall behind them, come in within three seconds.
+BACK_PER_COMING_IN = 10
 CONFIG = """
 [listen]
 connections = 1100
@@ -51,13 +54,16 @@ async def test_a_thousand_clients_are_back_within_half_a_minute_and_nothing_is_l
             for one in fleet:
                 one.put({"n": 0})
                 nursery.start_soon(one.run)
+            began = trio.current_time()
             await eventually(lambda: all(one.acked for one in fleet), "all in", 4 * PATIENCE_S)
+            came_in_s = trio.current_time() - began
             await hub.kill()
             for one in fleet:
                 one.welcomed, one.address = 0, "127.0.0.1"
                 one.put({"n": 1})
             await hub.start()
-            await eventually(lambda: all(one.welcomed for one in fleet), "all back", BACK_WITHIN_S)
+            within_s = max(BACK_WITHIN_S, BACK_PER_COMING_IN * came_in_s)
+            await eventually(lambda: all(one.welcomed for one in fleet), "all back", within_s)
             await eventually(lambda: all(one.acked == 2 for one in fleet), "all acked")
             found = Counter(
                 (one["source"], one["fields"]["n"]) for one in await hub.records("storm/s/*")

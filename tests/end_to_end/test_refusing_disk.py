@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from edge_agent.client import Backoff, Producer
+from edge_agent.client import Backoff
 from edge_agent.store import Engine, Entry, StoreSettings
 from edge_agent.values.record import Run
 from tests.end_to_end.clocked_agent import set_clock
 from tests.end_to_end.disks import card
 from tests.end_to_end.relay import uplink
-from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to
 from tests.end_to_end.talking import Peer
 from tests.manual_clock import ManualClock
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.needs("root", "loop", "mkfs.ext4", "e2fsck")
 
@@ -63,10 +64,10 @@ async def test_a_card_that_goes_read_only_is_read_and_forwarded_and_taken_up_aga
             pace = Backoff(base=0.05, maximum=0.2)
             async with (
                 agents(agent),
-                Producer(f"{agent.url}/ingest/pi", source="pi", backoff=pace) as producer,
+                producer_to(f"{agent.url}/ingest/pi", source="pi", backoff=pace) as producer,
             ):
                 await producer.send(batch(1, 10))
-                await producer.flush(10)
+                await producer.flush(PATIENCE_S)
 
                 async def ten_arrived() -> bool:
                     return len(await numbers(hub)) == 10
@@ -74,7 +75,7 @@ async def test_a_card_that_goes_read_only_is_read_and_forwarded_and_taken_up_aga
                 await eventually(ten_arrived, describe="the first ten at the hub")
                 relay.cut()
                 await producer.send(batch(11, 20))
-                await producer.flush(10)
+                await producer.flush(PATIENCE_S)
                 its_card.meet_an_error()
                 await producer.send(batch(21, 30))
 
@@ -106,7 +107,7 @@ async def test_a_card_that_goes_read_only_is_read_and_forwarded_and_taken_up_aga
                     assert stop["retry_after"] > 0
 
                 its_card.repair()
-                await producer.flush(20)
+                await producer.flush(PATIENCE_S)
                 assert producer.acked == 30
 
                 async def all_arrived() -> bool:
@@ -184,11 +185,11 @@ async def test_a_board_that_comes_up_with_a_read_only_card_forwards_what_it_held
             agent.environment["EDGE_AGENT_TEST_CLOCK"] = str(clock)
             pace = Backoff(base=0.05, maximum=0.2)
             async with agents(agent):
-                async with Producer(
+                async with producer_to(
                     f"{agent.url}/ingest/pi", source="pi", backoff=pace
                 ) as producer:
                     await producer.send(batch(1, 10))
-                    await producer.flush(10)
+                    await producer.flush(PATIENCE_S)
 
                     async def ten_arrived() -> bool:
                         return len(await numbers(hub)) == 10
@@ -196,7 +197,7 @@ async def test_a_board_that_comes_up_with_a_read_only_card_forwards_what_it_held
                     await eventually(ten_arrived, describe="the first ten at the hub")
                     relay.cut()
                     await producer.send(batch(11, 20))
-                    await producer.flush(10)
+                    await producer.flush(PATIENCE_S)
                 await agent.kill()
             its_card.remount("ro")
             set_clock(clock, wall_s=0, synced=True, number=2)
@@ -216,11 +217,11 @@ async def test_a_board_that_comes_up_with_a_read_only_card_forwards_what_it_held
                     return bool((await health(agent))["status"] != "failed")
 
                 await eventually(well, describe="it takes records again")
-                async with Producer(
+                async with producer_to(
                     f"{agent.url}/ingest/pi", source="pi", backoff=pace
                 ) as producer:
                     await producer.send(batch(21, 25))
-                    await producer.flush(10)
+                    await producer.flush(PATIENCE_S)
 
                 async def the_rest() -> bool:
                     return await numbers(hub) == [*range(1, 26)]

@@ -23,6 +23,7 @@ from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.store import Engine, Entry
 from edge_agent.system.clock import SystemClock
 from edge_agent.values.record import Run
+from tests.end_to_end.keys import STORE
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
 from tests.end_to_end.talking import metric
 from tests.forward.http_upstream import Got, Reply, http_upstream
@@ -135,7 +136,7 @@ async def sent_by_an_agent_that_is_killed(
 
 
 async def test_a_hub_has_each_record_once_from_history_and_from_the_log(tmp_path: Path) -> None:
-    hub = AgentProcess(tmp_path, "hub", '[store]\nsize = "16MiB"\n')
+    hub = AgentProcess(tmp_path, "hub", STORE)
     async with agents(hub):
         # Slow enough to be killed in the midst of it.
         url = f'url = "ws://127.0.0.1:{hub.port}/forward"\nbytes_per_second = "100KiB"\n'

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from edge_agent.client import Producer
 from tests.end_to_end.relay import uplink
-from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 from tests.patience import PATIENCE_S
 
 HUB = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
@@ -25,7 +24,7 @@ backoff_max = "200ms"
 
 
 async def send(agent: AgentProcess, stream: str, first: int, last: int) -> None:
-    async with Producer(f"{agent.url}/ingest/{stream}", source=stream) as producer:
+    async with producer_to(f"{agent.url}/ingest/{stream}", source=stream) as producer:
         await producer.send([{"n": n} for n in range(first, last + 1)])
         await producer.flush(PATIENCE_S)
 

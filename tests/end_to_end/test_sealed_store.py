@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edge_agent.client import Producer
-from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 from tests.patience import PATIENCE_S
 
 #: What nobody may find on the card.
@@ -47,7 +46,7 @@ def tell_tales(*folders: Path) -> list[Path]:
 
 
 async def send(agent: AgentProcess, first: int, last: int) -> None:
-    async with Producer(f"{agent.url}/ingest/{SECRET}", source="pi") as producer:
+    async with producer_to(f"{agent.url}/ingest/{SECRET}", source="pi") as producer:
         await producer.send([{"n": n, "who": SECRET} for n in range(first, last + 1)])
         await producer.flush(PATIENCE_S)
 
@@ -95,7 +94,7 @@ async def test_a_card_with_a_sealed_store_tells_nothing_and_loses_nothing(tmp_pa
         open_config = HUB + REST.format(port=hub.port)
         async with agents(agent):
             await send(agent, 1, 50)
-            async with Producer(f"{agent.url}/ingest/{SECRET}", source="bad") as producer:
+            async with producer_to(f"{agent.url}/ingest/{SECRET}", source="bad") as producer:
                 await producer.send({"n": SECRET})
                 await producer.flush(PATIENCE_S)
             await has(hub, 50)

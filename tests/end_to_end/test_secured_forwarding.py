@@ -9,7 +9,6 @@ from typing import Any
 
 import trio
 
-from edge_agent.client import Producer
 from tests.end_to_end.keys import (
     STORE,
     Keys,
@@ -21,7 +20,7 @@ from tests.end_to_end.keys import (
     upstream_status,
     wss,
 )
-from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 
 
 async def test_a_forwarder_without_the_scope_keeps_everything_until_its_token_is_mended(
@@ -32,7 +31,7 @@ async def test_a_forwarder_without_the_scope_keeps_everything_until_its_token_is
     hub = AgentProcess(tmp_path, "hub", STORE + keys.listen)
     agent = AgentProcess(tmp_path, "agent", STORE + upstream(hub, keys.ca, token))
     async with agents(hub, agent):
-        async with Producer(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
+        async with producer_to(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
             await producer.send([{"n": n} for n in range(20)])
 
         async def refused() -> dict[str, Any] | None:
@@ -84,7 +83,7 @@ async def test_who_trusts_another_authority_does_not_connect(tmp_path: Path, key
         assert sent.returncode == 77
         assert "certificate verify failed" in sent.stderr
 
-        async with Producer(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
+        async with producer_to(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
             await producer.send({"n": 1})
 
         async def refused() -> str | None:

@@ -30,7 +30,7 @@ from tests.end_to_end.keys import (
     serial_shown,
     wss,
 )
-from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to
 from tests.patience import PATIENCE_S
 from tests.storm import STORMING
 
@@ -188,7 +188,7 @@ async def test_two_buffers_cloned_from_one_card_that_live_at_once_lose_nothing(
     told: list[Trouble] = []
 
     def clone(name: str) -> Producer:
-        return Producer(
+        return producer_to(
             url.format(name), source="pi", buffer_path=tmp_path / name, on_error=told.append,
             backoff=QUICK, token=token, ca_file=ca,
         )  # fmt: skip

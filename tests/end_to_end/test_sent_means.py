@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_agent.client import Producer
 from tests.end_to_end.keys import STORE
-from tests.end_to_end.support import AgentProcess, agents
+from tests.end_to_end.support import AgentProcess, agents, producer_to
 from tests.forward.http_upstream import HttpUpstream, http_upstream
 from tests.patience import eventually
 
@@ -22,7 +21,10 @@ async def test_one_gets_a_record_a_minute_and_another_all_of_them(tmp_path: Path
         config = STORE + UPSTREAM.format("means", means.url) + 'send = "1m means"\n'
         config += UPSTREAM.format("raw", raw.url) + 'streams = ["t/**"]\n'
         agent = AgentProcess(tmp_path, "agent", config)
-        async with agents(agent), Producer(f"{agent.url}/ingest/t/1", source="pi") as producer:
+        async with (
+            agents(agent),
+            producer_to(f"{agent.url}/ingest/t/1", source="pi") as producer,
+        ):
             for minute in range(4):
                 for second in (0, 30):
                     time = f"2026-06-01T10:{minute:02}:{second:02}Z"

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edge_agent.client import Producer
 from edge_agent.security.tokens import add_token
-from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 from tests.patience import PATIENCE_S
 
 HUB = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
@@ -38,7 +37,7 @@ async def numbers(agent: AgentProcess) -> list[int]:
 
 
 async def send(agent: AgentProcess, first: int, last: int) -> None:
-    async with Producer(f"{agent.url}/ingest/pi", source="pi") as producer:
+    async with producer_to(f"{agent.url}/ingest/pi", source="pi") as producer:
         await producer.send([{"n": n} for n in range(first, last + 1)])
         await producer.flush(PATIENCE_S)
 

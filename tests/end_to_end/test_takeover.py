@@ -15,8 +15,20 @@ from tests.end_to_end.talking import Closed, Peer, metric
 from tests.patience import PATIENCE_S
 
 QUICK = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
-#: Long enough that what a test sends is appended and not yet committed when it looks.
+#: A while in which what is sent is appended and not yet committed.
 HELD = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "1s"\n'
+#: Nothing commits what a test sends until it sends something to the other log, too.
+HELD_UNTIL_TOLD = """
+[store]
+size = "16MiB"
+[log.main]
+commit_interval = "1h"
+commit_interval_max = "1h"
+[log.quick]
+streams = ["quick"]
+commit_interval = "1ms"
+share = "10%"
+"""
 
 
 async def connection_of(agent: AgentProcess, source: str) -> dict[str, Any] | None:
@@ -42,22 +54,37 @@ async def stored(agent: AgentProcess, source: str) -> list[dict[str, Any]]:
     return [record["fields"] for record in records if record["source"] == source]
 
 
+async def said_when_closed(old: Peer, other: Peer) -> None:
+    """Something is committed once the old connection is no longer read."""
+    assert await old.hear_close() == 4409
+    await other.say({"n": 1})
+
+
 async def test_a_source_that_returns_while_a_commit_is_held_goes_on_where_it_was_appended(
     tmp_path: Path,
 ) -> None:
-    agent = AgentProcess(tmp_path, "agent", HELD)
-    async with agents(agent), await Peer.open(agent) as old, await Peer.open(agent) as new:
+    agent = AgentProcess(tmp_path, "agent", HELD_UNTIL_TOLD)
+    async with (
+        agents(agent),
+        await Peer.open(agent) as old,
+        await Peer.open(agent) as new,
+        await Peer.open(agent, "/ingest/quick") as other,
+    ):
+        await other.hello("other")
         assert await old.hello("pi") == 1
         await old.say([{"n": n, "by": "old"} for n in (1, 2, 3)])
         seen = await appended(agent, "pi", 4)
         assert seen["acked"] < 4 and await stored(agent, "pi") == []
 
-        following = await new.hello("pi")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(said_when_closed, old, other)
+            following = await new.hello("pi")
         assert following == 4
         # What the agent says it has, it has: no ack is needed for it.
         assert [fields["n"] for fields in await stored(agent, "pi")] == [1, 2, 3]
-        assert await old.hear_close() == 4409
         await new.say([{"n": n, "by": "new"} for n in (4, 5)])
+        await appended(agent, "pi", 6)
+        await other.say({"n": 2})
         await new.hear_ack(6)
         found = await stored(agent, "pi")
         assert [fields["n"] for fields in found] == [*range(1, 6)]
@@ -154,16 +181,14 @@ async def test_two_senders_under_one_name_get_what_is_acked_stored_once_and_are_
     agent = AgentProcess(tmp_path, "agent", QUICK)
     async with agents(agent), await Peer.open(agent) as bystander:
         await bystander.hello("bystander")
-        slowest, said = 0.0, 0
+        said = 0
         rivals = [Rival(agent, name) for name in ("a", "b")]
 
         async def fought() -> bool:
-            nonlocal slowest, said
+            nonlocal said
             said += 1
-            before = trio.current_time()
             await bystander.say({"n": said})
             await bystander.hear_ack(said + 1)
-            slowest = max(slowest, trio.current_time() - before)
             return await metric(agent, "takeovers_total") >= 4
 
         async with trio.open_nursery() as nursery:
@@ -183,7 +208,6 @@ async def test_two_senders_under_one_name_get_what_is_acked_stored_once_and_are_
         assert seconds > 1.7
         assert sum(rival.connections for rival in rivals) < 20
         assert "do two senders use this name?" in agent.output()
-        assert slowest < 3
         assert [fields["n"] for fields in await stored(agent, "bystander")] == [*range(1, said + 1)]
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from edge_agent.client import Producer
 from tests.end_to_end.relay import uplink
-from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to
 from tests.end_to_end.talking import metric
+from tests.patience import PATIENCE_S
 
 HUB = '[store]\nsize = "64MiB"\n[log.main]\ncommit_interval = "20ms"\n'
 #: Room for 0.8 MB, some 20 000 records; in an hour and a half there are five times as many.
@@ -47,7 +48,7 @@ async def measure(producers: list[Producer], minute: int) -> None:
                 ]
             )
         for producer in producers:
-            await producer.flush(20)
+            await producer.flush(PATIENCE_S)
 
 
 def stand_for(records: list[dict[str, Any]]) -> int:
@@ -65,8 +66,8 @@ async def test_counts_and_records_at_the_hub_are_all_that_was_sent_less_what_was
         agent = AgentProcess(tmp_path, "agent", AGENT.format(port=relay.port))
         async with (
             agents(agent),
-            Producer(f"{agent.url}/ingest/a/0", source="pi-0") as first,
-            Producer(f"{agent.url}/ingest/a/1", source="pi-1") as second,
+            producer_to(f"{agent.url}/ingest/a/0", source="pi-0") as first,
+            producer_to(f"{agent.url}/ingest/a/1", source="pi-1") as second,
         ):
             producers = [first, second]
             await measure(producers, 0)

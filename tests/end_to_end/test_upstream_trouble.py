@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.client import Producer
-from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 from tests.end_to_end.test_http_upstream import (
     CONFIG,
     decoded,
@@ -146,7 +145,7 @@ async def test_one_sensor_that_sends_rubbish_does_not_stop_the_others(tmp_path: 
         agent = station(tmp_path, server)
         async with agents(agent):
             await send(agent, [{"n": n, "rubbish": True} for n in range(30)])
-            async with Producer(f"{agent.url}/ingest/cellar/1", source="good") as producer:
+            async with producer_to(f"{agent.url}/ingest/cellar/1", source="good") as producer:
                 await producer.send([{"n": n} for n in range(30, 40)])
             await until_done(agent)
             assert (await upstream_status(agent))["phase"] == "caught up"

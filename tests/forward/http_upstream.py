@@ -13,6 +13,8 @@ import h11
 import msgspec
 import trio
 
+from benchmarks.ports import free_port
+
 
 @dataclass
 class Got:
@@ -113,9 +115,9 @@ class HttpUpstream:
 async def http_upstream(
     *, context: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[HttpUpstream]:
-    """The server, while the block runs."""
+    """The server, while the block runs; nobody else has its port afterwards."""
     upstream = HttpUpstream()
-    listeners: list[Any] = await trio.open_tcp_listeners(port, host="127.0.0.1")
+    listeners: list[Any] = await trio.open_tcp_listeners(port or free_port(), host="127.0.0.1")
     upstream.port = listeners[0].socket.getsockname()[1]
     if context is not None:
         listeners = [trio.SSLListener(one, context, https_compatible=True) for one in listeners]

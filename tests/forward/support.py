@@ -15,6 +15,7 @@ import msgpack
 import trio
 from msgspec import structs
 
+from benchmarks.ports import free_port
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Limits, Listen, Upstream
 from edge_agent.errors import SinkError
@@ -138,7 +139,9 @@ async def running_station(
 async def serving(
     station: Station, *, port: int = 0, listeners: Sequence[Any] = ()
 ) -> AsyncIterator[int]:
-    """The sensors' port of ``station``, on loopback unless given; gives its number."""
+    """The sensors' port of ``station``, on loopback unless given; gives its number, which nobody
+    else has when it is closed and opened again.
+    """
     limits = Limits()
     parts = Parts(
         log=station.log,
@@ -156,7 +159,7 @@ async def serving(
     server = Server(parts)
     bound = 0
     if not listeners:
-        tcp = await trio.open_tcp_listeners(port, host="127.0.0.1")
+        tcp = await trio.open_tcp_listeners(port or free_port(), host="127.0.0.1")
         bound, listeners = tcp[0].socket.getsockname()[1], tcp
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run, listeners)

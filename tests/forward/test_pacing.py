@@ -17,7 +17,7 @@ from edge_agent.forward.pacing import LinkPace, PacedSink, PacedStream, paced
 from edge_agent.forward.progress_stream import ProgressStream, paced_below, socket_of
 from edge_agent.forward.sink import Batch
 from edge_agent.net.dial import dial_tcp
-from tests.forward.http_upstream import http_upstream
+from tests.forward.http_upstream import HttpUpstream
 from tests.forward.support import FakeSink, inline, running_station, until, upstream
 from tests.patience import PATIENCE_S
 
@@ -144,22 +144,25 @@ async def test_tls_is_paced_with_what_it_adds(tmp_path: Path) -> None:
 
 
 async def test_lanes_to_http_together_keep_the_pace_and_their_deadline_knows_it(
-    tmp_path: Path,
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
     """Each body takes longer than the timeout, as does waiting for the other lanes' turns."""
-    logs = ("main", "alarms")
-    async with (
-        running_station(tmp_path, logs=logs) as station,
-        http_upstream() as server,
-        trio.open_nursery() as nursery,
-    ):
+    logs, server = ("main", "alarms"), HttpUpstream()
+    async with running_station(tmp_path, logs=logs) as station, trio.open_nursery() as nursery:
+
+        async def dial(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(server.serve, theirs)
+            await trio.lowlevel.checkpoint()
+            return ours
+
         pace = LinkPace(10_000)
-        config = upstream(server.url, timeout=0.5, compression="none")
+        config = upstream("http://far/in", timeout=0.5, compression="none")
         for log in logs:
             await station.put(60, stream=f"{log}/1", log=log)
         make = partial(
             make_sink, config, identity=station.log.identity, clock=station.clock,
-            run_blocking=inline, pace=pace,
+            run_blocking=inline, pace=pace, dial=dial,
         )  # fmt: skip
         began = trio.current_time()
         dice = random.Random(1)

@@ -362,8 +362,8 @@ async def test_a_failure_is_tried_again_and_told_and_the_backlog_is_no_larger(
 ) -> None:
     async with running_station(tmp_path) as agent:
         await fill(agent, "t/1", count=5)
-        again = FakeSink(open_script=[SinkUnavailable("no route")] * 2)
-        config = upstream("ws://hub:1/forward", backoff_base=0.2, backoff_max=0.2)
+        again = FakeSink(open_script=[SinkUnavailable("no route")] * 10_000)
+        config = upstream("ws://hub:1/forward", backoff_base=0.01, backoff_max=0.01)
         async with sending(agent, config, sink=again) as work:
             await work.caught_up()
             await work.order("**")
@@ -375,6 +375,7 @@ async def test_a_failure_is_tried_again_and_told_and_the_backlog_is_no_larger(
             await until(failing)
             now = work.forwarder.statistics()
             assert now.backlog_records == 0 and now.error == ""
+            again.open_script.clear()
             await until(lambda: not work.forwarder.statistics().resends)
             assert await work.state() == "done"
 

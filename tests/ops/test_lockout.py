@@ -13,6 +13,7 @@ import trio
 
 from edge_agent.config import Config, Http, Listen, Size, StoreConfig
 from edge_agent.net.connection_quota import Arrivals
+from edge_agent.ops import http, http_connection
 from tests.ops.real import Agent, agent
 from tests.patience import PATIENCE_S
 from tests.storm import STORMING, storm
@@ -38,6 +39,14 @@ RAPID_RESET = NO_WINDOW + b"".join(
     frame(1, 0x5, number, b"\x82\x86\x84\x41\x09localhost") + frame(3, 0, number, b"\0\0\0\x08")
     for number in range(3, 2003, 2)
 )
+
+
+@pytest.fixture
+def patient_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No deadline of its own frees a place while a test waits for one."""
+    monkeypatch.setattr(http, "HEAD_TIMEOUT_S", 2 * PATIENCE_S)
+    for name in ("HEAD_TIMEOUT_S", "BODY_TIMEOUT_S", "WRITE_TIMEOUT_S"):
+        monkeypatch.setattr(http_connection, name, 2 * PATIENCE_S)
 
 
 @asynccontextmanager
@@ -84,10 +93,11 @@ async def holding(running: Agent, count: int, said: bytes) -> AsyncIterator[None
         "rapid reset",
     ],
 )
-async def test_nobody_locks_the_page(tmp_path: Path, count: int, said: bytes) -> None:
+async def test_nobody_locks_the_page(
+    tmp_path: Path, count: int, said: bytes, patient_port: None
+) -> None:
     async with agent(tmp_path) as running, holding(running, count, said):
-        # Well before any of the others meets a deadline of its own.
-        with trio.fail_after(8):
+        with trio.fail_after(PATIENCE_S):
             assert (await running.get("/healthz"))[0] == 200
             assert (await running.get("/"))[0] == 200
 
@@ -102,7 +112,7 @@ async def test_http_2_is_answered_in_http_1(tmp_path: Path) -> None:
         await stream.aclose()
 
 
-async def test_silence_keeps_nobody_out_of_https_either(tmp_path: Path) -> None:
+async def test_silence_keeps_nobody_out_of_https_either(tmp_path: Path, patient_port: None) -> None:
     import trustme
 
     authority = trustme.CA()
@@ -122,7 +132,7 @@ async def test_silence_keeps_nobody_out_of_https_either(tmp_path: Path) -> None:
         async with holding(running, 80, b""):
             raw = await trio.open_tcp_stream(*running.address)
             stream = trio.SSLStream(raw, client, server_hostname="localhost")
-            with trio.fail_after(8):
+            with trio.fail_after(PATIENCE_S):
                 await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200")
             assert stream.selected_alpn_protocol() is None

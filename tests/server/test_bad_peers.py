@@ -122,15 +122,15 @@ async def test_a_sender_over_its_rate_is_stopped_alone(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
     tokens = [add_token(path, name, write=["**"], sources=["**"]) for name in ("fast", "slow")]
     headers = [[(b"Authorization", b"Bearer " + token.encode())] for token in tokens]
-    limits = Limits(records_per_second=50.0)
+    limits = Limits(records_per_second=20.0)
     async with (
         serving(tmp_path, tokens=path, limits=limits) as port,
         bystander(port, headers=headers[1]) as other,
     ):
         async with session(port, headers=headers[0]) as sensor:
             await sensor.hello("pi")
-            await sensor.send([{"t": 1}] * 100)
-            await sensor.acked(101)
+            await sensor.send([{"t": 1}] * 2000)
+            await sensor.acked(2001)
             await sensor.send({"t": 1})
             stop = await sensor.receive()
             assert (stop["type"], stop["code"]) == ("stop", "rate")
@@ -140,7 +140,7 @@ async def test_a_sender_over_its_rate_is_stopped_alone(tmp_path: Path) -> None:
 
 async def test_a_plain_sender_over_its_rate_is_told_and_closed(tmp_path: Path) -> None:
     async with (
-        serving(tmp_path, limits=Limits(records_per_second=50.0)) as port,
+        serving(tmp_path, limits=Limits(records_per_second=1.0)) as port,
         connect(port, "/ingest/a?ack=1") as socket,
     ):
         await socket.send_message(json.dumps([{"t": 1}] * 100))

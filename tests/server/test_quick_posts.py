@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from edge_agent.server.posts import Posts
 from edge_agent.server.quick_posts import QuickPosts
 from edge_agent.store import LogSettings, StoreSettings
 from tests.patience import PATIENCE_S, eventually, receive_to_end, receive_until
-from tests.server.support import Serving, hurried, neighbours, raw, serving
+from tests.server.support import LISTEN, Serving, neighbours, raw, serving
 
 YES = b'{"stored":1,"refused":[]}\n'
 
@@ -131,7 +132,10 @@ async def test_a_full_store_is_told_on_the_quick_way_too(tmp_path: Path, quick: 
 
 
 async def test_who_posts_on_the_quick_way_is_silent_from_its_last_request_on(
-    tmp_path: Path, quick: list[int], monkeypatch: pytest.MonkeyPatch
+    turned_clock: MockClock,
+    tmp_path: Path,
+    quick: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     heard_at: list[float] = []
     real = Posts._silent_at
@@ -142,10 +146,12 @@ async def test_who_posts_on_the_quick_way_is_silent_from_its_last_request_on(
         return real(self, since)
 
     monkeypatch.setattr(Posts, "_silent_at", noted)
-    async with serving(tmp_path, listen=hurried(idle_timeout=0.5)) as port, raw(port) as stream:
+    async with serving(tmp_path) as port, raw(port) as stream:
         await learnt(stream, b'{"n": 1}')
         sent_at = trio.current_time()
         await stream.send_all(request(b'{"n": 2}'))
-        assert (await receive_to_end(stream)).endswith(YES)
+        await receive_until(stream, YES)
+        turned_clock.jump(LISTEN.idle_timeout)
+        assert await receive_to_end(stream) == b""
         assert quick
-        assert sent_at <= heard_at[-1] <= trio.current_time() - 0.5
+        assert sent_at <= heard_at[-1] <= trio.current_time() - LISTEN.idle_timeout

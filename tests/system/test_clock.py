@@ -272,12 +272,19 @@ async def test_where_nobody_can_be_asked_that_is_told_once(
 
 
 @pytest.mark.parametrize(
-    "said, code, synced", [("b true", 0, True), ("b false", 0, False), ("", 1, None)]
+    "said, end, synced",
+    [
+        ("b true", "exit 0", True),
+        ("b false", "exit 0", False),
+        ("", "exit 1", None),
+        # As where the service is stopped meanwhile: systemd ends all of its processes.
+        ("", "kill -TERM $$", False),
+    ],
 )
 async def test_systemds_answer_is_understood(
-    said: str, code: int, synced: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: str, end: str, synced: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "busctl").write_text(f"#!/bin/sh\necho {said}\nexit {code}\n")
+    (tmp_path / "busctl").write_text(f"#!/bin/sh\necho {said}\n{end}\n")
     (tmp_path / "busctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     assert await timedated_says_synced() is synced

@@ -97,7 +97,7 @@ def _run(record: Record) -> Run:
 async def test_what_was_acked_is_at_the_hub_once_and_a_falsified_hub_is_noticed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    verdict = await Demo(tmp_path, make_sensors(2), 3.0, PlainView()).run()
+    verdict = await Demo(tmp_path, make_sensors(2), 4.0, PlainView()).run()
     assert verdict.is_clean, verdict
     assert verdict.sent == verdict.acked == verdict.at_hub > 100
     told = capsys.readouterr().out

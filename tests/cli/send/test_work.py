@@ -24,8 +24,8 @@ from tests.patience import PATIENCE_S
 def send(url: str, text: str, **options: Any) -> SendOutcome:
     """Send ``text`` as JSON lines; a Failure carries no outcome, hence the attribute."""
     given = {
-        "token": None, "ca_file": None, "numbered": True, "skip_bad": False, "timeout": 5.0,
-        "diary": Diary(quiet=True),
+        "token": None, "ca_file": None, "numbered": True, "skip_bad": False,
+        "timeout": PATIENCE_S, "diary": Diary(quiet=True),
     } | options  # fmt: skip
     sending = Sending(url, "file/x", **given)
     lines = BoundedLines(io.BytesIO(text.encode()))

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.processes import ROOT, free_port, wait_listening
+from benchmarks.ports import free_port
+from benchmarks.processes import ROOT, wait_listening
 from edge_agent.cli.sensor.modbus_device import ModbusDevice, ModbusReader, ModbusRegister
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.patience import PATIENCE_S
+from tests.preloaded import Forked, nest
 
 DEVICE = """
 host = "127.0.0.1"
@@ -61,12 +63,12 @@ def device(port: int, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def sensor(agent: AgentProcess, port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def sensor(agent: AgentProcess, port: int, folder: Path) -> Iterator[Forked]:
     (folder / "meter.toml").write_text(DEVICE.format(port=port, timeout=PATIENCE_S))
-    command = [sys.executable, "-m", "edge_agent", "sensor", "modbus", str(folder / "meter.toml")]
+    command = ["edge_agent", "sensor", "modbus", str(folder / "meter.toml")]
     command += ["--to", agent.url, "--buffer", str(folder / "meter.buffer")]
     with (folder / "sensor.txt").open("ab") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+        process = nest().fork(command, stdout=output, stderr=output)
     try:
         yield process
     finally:

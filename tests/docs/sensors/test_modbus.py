@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from edge_agent.cli.sensor.modbus_device import ModbusRegister, load_device
 from tests.cli.sensor.test_modbus import SAID, device
 from tests.docs.examples import DOCS, examples_of, table_of

@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import trio
 
+from benchmarks.ports import free_port
 from edge_agent.net.dial import dial_tcp
 from tests.forward.sinks.kafka.broker import kafka_broker, make_topic, messages
-from tests.forward.sinks.nats.server import free_port
 from tests.forward.sinks.postgres.server import new_database
 from tests.forward.sinks.postgres.side import secret_file
 from tests.model.cuts.wire import Fate

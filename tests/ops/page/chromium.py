@@ -17,6 +17,8 @@ from tests.patience import PATIENCE_S
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+#: Each record that a test sends is waited for by itself.
+QUICK = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "10ms"\n'
 #: A telephone's width.
 NARROW = 390
 

@@ -14,7 +14,7 @@ import websocket
 
 from benchmarks.processes import Agent
 from edge_agent.security.tokens import add_token
-from tests.ops.page.chromium import NARROW, address, measured, opened, send, shows, until
+from tests.ops.page.chromium import NARROW, QUICK, address, measured, opened, send, shows, until
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ looks = pytest.mark.parametrize("look", LOOKS, ids=["light", "dark", "forced"])
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """An agent that has something to say in each part of its page."""
-    agent = Agent(tmp_path_factory.mktemp("troubled"), TROUBLE)
+    agent = Agent(tmp_path_factory.mktemp("troubled"), QUICK + TROUBLE)
     try:
         now = time.time()
         hot = [measured(now - age) for age in range(86_400, 60, -600)]
@@ -167,7 +167,7 @@ def test_a_chart_has_a_name_that_stays_and_its_numbers_as_words(
 def test_who_is_on_a_stream_stays_on_it_while_others_come_and_go(
     browser: Browser, tmp_path: Path
 ) -> None:
-    agent = Agent(tmp_path)
+    agent = Agent(tmp_path, QUICK)
     try:
         send(agent, "m/1", [measured(time.time())])
         send(agent, "m/9", [measured(time.time())])

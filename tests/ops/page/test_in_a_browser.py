@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.processes import Agent
 from edge_agent.security.tokens import add_token, revoke_token
-from tests.ops.page.chromium import NARROW, address, measured, opened, send, shows, until
+from tests.ops.page.chromium import NARROW, QUICK, address, measured, opened, send, shows, until
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ NAME_OF_FOCUS = "document.activeElement.textContent || document.activeElement.va
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """An agent with two days of one stream, and a record of each of many others."""
-    agent = Agent(tmp_path_factory.mktemp("shown"))
+    agent = Agent(tmp_path_factory.mktemp("shown"), QUICK)
     try:
         now = time.time()
         send(agent, "greenhouse/1", [measured(now - age) for age in range(2 * 86_400, 0, -120)])
@@ -190,7 +190,7 @@ def test_a_token_is_given_once_and_links_work_after_it(browser: Browser, tmp_pat
 
 
 def test_a_stream_of_words_shows_them(browser: Browser, tmp_path: Path) -> None:
-    agent = Agent(tmp_path)
+    agent = Agent(tmp_path, QUICK)
     try:
         now = time.time()
         door: list[dict[str, Any]] = [

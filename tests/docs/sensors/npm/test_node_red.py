@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from tests.docs.examples import examples_of
 from tests.docs.sensors.npm import FOLDER, needs_npm
 from tests.docs.sensors.sensors import filled_in, more_than, running, said, values

@@ -22,7 +22,7 @@ from edge_agent.forward.sinks.file.names import parse_name
 from edge_agent.forward.sinks.file.sink import FileSink, folder_of, make, probe
 from tests.forward.sinks.file.side import lines_in
 from tests.forward.support import Station, inline, parts_for, running_station, until, upstream
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, eventually
 
 
 def sink_in(station: Station, folder: Path, **more: Any) -> FileSink:
@@ -112,6 +112,7 @@ async def test_a_disk_that_hangs_costs_an_attempt_and_no_second_thread(tmp_path:
                 with pytest.raises(SinkUnavailable, match="has not answered for"):
                     await sink.send(batch)
             await sink.aclose()
+            await eventually(lambda: begun > 0, "its thread begins")
             assert begun == 1
             free.set()
         patient = sink_in(station, stick)

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from benchmarks.upstreams.servers import HttpDatabase, influxdb, victoria_metrics
 from edge_agent.config import InfluxTable
 from tests.forward.contract import FarSide

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from benchmarks.upstreams.servers import HttpDatabase, influxdb
 from edge_agent.config import InfluxTable
 from edge_agent.forward.run_columns import RunColumns

@@ -14,7 +14,7 @@ import msgpack
 import pytest
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from benchmarks.upstreams.servers import HttpDatabase, influxdb, victoria_metrics
 from edge_agent.config import InfluxTable, Upstream
 from edge_agent.errors import SinkUnavailable

@@ -17,7 +17,7 @@ import confluent_kafka
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.forward.sinks.nats.server import free_port
+from benchmarks.ports import free_port
 from tests.patience import PATIENCE_S
 
 #: In the wheel; it need not have kept its right to be run.

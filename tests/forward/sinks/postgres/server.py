@@ -7,7 +7,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from itertools import count
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from benchmarks.upstreams.servers import Postgres, postgresql
 
 STACK = ExitStack()

@@ -14,7 +14,7 @@ import trio
 import trustme
 from msgspec import structs
 
-from benchmarks.processes import free_port
+from benchmarks.ports import free_port
 from benchmarks.upstreams.servers import Postgres, postgresql
 from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
@@ -23,6 +23,7 @@ from tests.forward.sinks.influx.test_sink import forwarding, is_below, put, sent
 from tests.forward.sinks.postgres.server import new_database
 from tests.forward.sinks.postgres.side import secret_file
 from tests.forward.support import Station, parts_for, running_station, until, upstream
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.needs("postgresql", "psycopg")
 Psql = partial[str]
@@ -142,17 +143,23 @@ async def test_a_lock_that_somebody_holds_is_waited_for_no_longer_than_the_timeo
     tmp_path: Path,
 ) -> None:
     server, name = await trio.to_thread.run_sync(new_database)
-    configured = to(server, name, tmp_path, timeout=0.5)
     psql = partial(server.psql, database=name)
     async with running_station(tmp_path / "near") as station, trio.open_nursery() as nursery:
-        await sent_one(station, configured)
-        lock = "BEGIN; LOCK TABLE records; SELECT pg_sleep(2); COMMIT"
-        nursery.start_soon(ask, psql, lock)
-        waiting = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
-        while await ask(psql, waiting) == ["0"]:
-            await trio.sleep(0.02)
-        error = await refused(station, configured)
+        await sent_one(station, to(server, name, tmp_path))
+        lock = f"BEGIN; LOCK TABLE records; SELECT pg_sleep({4 * PATIENCE_S}); COMMIT"
+        nursery.start_soon(holds_until_ended, psql, lock)
+        held = "pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
+        with trio.fail_after(PATIENCE_S):
+            while await ask(psql, f"SELECT count(*) FROM {held}") == ["0"]:
+                await trio.sleep(0.02)
+        error = await refused(station, to(server, name, tmp_path, timeout=0.5))
         assert isinstance(error, SinkUnavailable) and not error.slow
+        await ask(psql, f"SELECT pg_terminate_backend(pid) FROM {held}")
+
+
+async def holds_until_ended(psql: Psql, lock: str) -> None:
+    with pytest.raises(RuntimeError, match="terminating connection"):
+        await ask(psql, lock)
 
 
 def test_what_libpq_is_told(tmp_path: Path) -> None:
