@@ -1,10 +1,10 @@
-"""Records of a batch, encoded run by run: column by column where the format is JSON.
+"""Records of a batch, encoded run by run, a column at a time.
 
 What a record reads like says ``body.py``: `body.rendered` for each of `Batch.records`, encoded by
 `body.encode_each`, is the definition, and here the same bytes come of a run at once, in half of the
-time. What all records of a run have in common (names, the agent, the place of their ids) is JSON
-once, what differs (numbers, times, fields) becomes text a column at a time, and the columns are
-woven into the lines (`edge_agent.output.weaving`).
+time. What all records of a run have in common (names, the agent, the place of their ids) is encoded
+once, what differs (numbers, times, fields) a column at a time, and the columns are woven into the
+records (`edge_agent.output.weaving`).
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from edge_agent.config import Format
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.run_columns import UNSAYABLE, RunPart, run_parts
 from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.http.body import (
     EVENT_TYPE,
-    RenderedRecord,
-    encode_each,
     is_thinned,
     json_bytes,
     json_lines,
+    msgpack_bytes,
     thinned_mark,
 )
-from edge_agent.output.weaving import HOLE, Texts, taken, weave
+from edge_agent.output.weaving import HOLE, Texts, taken, weave, weave_between
 from edge_agent.store import time_of
-from edge_agent.values.record import TimeTrust, format_time, second_text, trust_in_ours
+from edge_agent.values.record import TimeTrust, format_time, second_text, text_header, trust_in_ours
 
+_RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 #: Seconds between these have ten digits, are a set clock's, and lie in a double so closely that the
 #: shortest text of one, where it has at most six digits behind the point, is the microsecond that
 #: `edge_agent.values.record.seconds_to_ns` rounds it to.
@@ -117,27 +119,63 @@ def _encoded(run: _Columns, how: Format) -> EncodedRun:
         marks = map(thinned_mark, run.maps)
         numbers = [number + mark.encode() for number, mark in zip(numbers, marks, strict=True)]
     try:
-        texts = _rendered(run, numbers) if how == "msgpack" else _woven(run, seqs, numbers, how)
+        texts = _packed(run, numbers) if how == "msgpack" else _woven(run, seqs, numbers, how)
     except UNSAYABLE as error:
         # One of them cannot be said in this format; halving finds out which.
         raise SinkRefused(f"cannot be written as {how}: {error}") from error
     return EncodedRun(run.stream, run.source, run.first, texts, run.place, numbers)
 
 
-def _rendered(run: _Columns, numbers: Sequence[bytes]) -> list[bytes]:
-    """The msgpack of each record: there the length of a text stands before it, so that they are
-    not woven.
-    """
-    records = []
-    for seq, number, fields, time in zip(
-        range(run.first, run.first + len(numbers)), numbers, run.maps, run.times, strict=True
-    ):
-        time_ns, quality = time_of(time, run.arrival_ns)
-        identity, when = f"{run.place}{number.decode()}", format_time(time_ns)
-        trust: TimeTrust = "sensor" if quality == "sensor" else run.ours
-        whose = (run.agent, seq, run.stream, when, run.source)
-        records.append(RenderedRecord(identity, *whose, fields, trust))
-    return encode_each(records, "msgpack")
+def _packed(run: _Columns, numbers: Sequence[bytes]) -> list[bytes]:
+    """The msgpack of each record."""
+    trusts, time, moments = _moments(run.times, run.arrival_ns, run.ours)
+    row = _PackedRow()
+    row.has(b"\x88\xa2id").has_text(run.place.encode() + HOLE, [numbers])
+    row.has(b"\xa5agent", msgpack_bytes(run.agent), b"\xa3seq")
+    row.has_column(list(map(msgpack_bytes, range(run.first, run.first + len(numbers)))))
+    row.has(b"\xa6stream", msgpack_bytes(run.stream), b"\xa4time").has_text(time, moments)
+    row.has(b"\xa6source", msgpack_bytes(run.source), b"\xa6fields")
+    # As one array: written and taken apart, that takes half as long as one by one.
+    row.has_column(_RAWS.decode(msgpack_bytes(run.maps))).has(b"\xactime_quality")
+    *between, end = row.between
+    different = sorted(set(trusts))
+    templates = [[*between, end + msgpack_bytes(trust)] for trust in different]
+    which = list(map(different.index, trusts)) if len(different) > 1 else ()
+    return weave_between(templates, which, row.columns)
+
+
+class _PackedRow:
+    """What the msgpack of each record of a run has, in order: a template, and what fills it."""
+
+    def __init__(self) -> None:
+        self.between = [b""]
+        self.columns: list[Texts] = []
+
+    def has(self, *same: bytes) -> _PackedRow:
+        """The same for all of them."""
+        self.between[-1] += b"".join(same)
+        return self
+
+    def has_column(self, column: Sequence[bytes]) -> _PackedRow:
+        """For each its own."""
+        self.columns.append(column)
+        self.between.append(b"")
+        return self
+
+    def has_text(self, template: bytes, columns: Sequence[Sequence[bytes]]) -> _PackedRow:
+        """A text, whose length stands before it: that may differ by the last of its columns."""
+        same = len(template.replace(HOLE, b"")) + sum(len(column[0]) for column in columns[:-1])
+        sizes = [same + len(last) for last in columns[-1]] if columns else [same]
+        heads = {size: text_header(size) for size in set(sizes)}
+        if len(heads) > 1:
+            self.has_column(taken(heads, sizes))
+        else:
+            self.has(heads[sizes[0]])
+        first, *others = template.split(HOLE)
+        self.has(first)
+        for column, behind in zip(columns, others, strict=True):
+            self.has_column(column).has(behind)
+        return self
 
 
 def _woven(
