@@ -153,7 +153,9 @@ class Block:
     def corrected(self, offsets: Offsets) -> Block:
         """As read where ``offsets`` are known and no others."""
         clocks = (self.boot_id, self.boot_ns, self.stored_ns, self.synced)
-        return replace(self, correction=correction_of(*clocks, self.origin, offsets))
+        found = correction_of(*clocks, self.origin, offsets)
+        # As a rule nothing is known that was not before, and a copy costs what decoding one does.
+        return self if found == self.correction else replace(self, correction=found)
 
     def raw(self) -> bytes:
         """The payload decompressed. Raises StoreDamaged."""
