@@ -300,32 +300,35 @@ class PlannedBatches:
         limit = plan.limit.stored or configured
         most = min(limit, configured if pace.starting else pace.bytes)
         records = self._upstream.batch_records if pace.starting else pace.records
-        extents, boots, expired = await self._survey(most, records)
+        extents, boots, expired = await self._survey(most, records, pace.ranges_max)
         plan.expired = max(plan.expired, expired)
         plan.ranges = plan_ranges(
             extents,
             records_max=pace.records,
             bytes_max=min(pace.bytes, limit),
+            ranges_max=pace.ranges_max,
             grows_to=(self._upstream.batch_records, limit) if pace.starting else None,
         )
-        pace.planned()
+        pace.planned(len(plan.ranges))
         known = self._log.clock_offsets
         plan.offsets = {boot: known[boot] for boot in boots if boot in known}
         if plan.ranges:
             # A plan of many batches is a backlog, which would wait for each at a log that commits
             # seldom; one of few is today's records, and rides on the commit that comes anyway.
-            await self._keep(plan, soon=len(plan.ranges) == RANGES_MAX)
+            await self._keep(plan, soon=len(plan.ranges) >= RANGES_MAX)
 
-    async def _survey(self, most_bytes: int, most: int) -> tuple[list[Extent], set[Boot], int]:
-        """What there is to plan where a range has at most so many bytes and records; the boots
-        whose clocks were not set when it came; and up to where it is too old to be sent.
+    async def _survey(
+        self, most_bytes: int, most: int, ranges: int
+    ) -> tuple[list[Extent], set[Boot], int]:
+        """What there is to plan where each of so many ranges has at most so many bytes and records;
+        the boots whose clocks were not set when it came; and up to where it is too old to be sent.
         """
         now, expired = self._clock.read(), 0
         # Extents instead of blocks, so that never more than one read is held.
         extents: list[Extent] = []
         boots: set[Boot] = set()
         cursor, size, given = self._floor, 0, 0
-        enough, enough_bytes = most * RANGES_MAX, most_bytes * RANGES_MAX
+        enough, enough_bytes = most * ranges, most_bytes * ranges
         # What is too old has no size, and may be years of small blocks.
         while given < enough and size < enough_bytes and len(extents) < _EXTENTS_MAX:
             read = await self._log.read(self._name, cursor, READ_BYTES)
