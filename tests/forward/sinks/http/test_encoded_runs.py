@@ -76,7 +76,7 @@ BODIES = st.one_of(
     st.lists(RECORDS.map(msgpack.packb) | STRANGE, min_size=1, max_size=4),
     st.lists(
         st.builds(lambda time, n: msgpack.packb({"time": time, "n": n}), SECONDS, st.floats()),
-        min_size=1, max_size=5,
+        min_size=1, max_size=12,
     ),
 )  # fmt: skip
 NAMES = st.sampled_from(["t/1", "t/2", 't/"\\', "t/tür", "other"])
