@@ -46,6 +46,12 @@ def _nats(folder: Path, records: int) -> KindRow:
     return _of(nats.run(folder, records=records), records)
 
 
+def _nats_msgpack(folder: Path, records: int) -> KindRow:
+    from benchmarks.upstreams import nats
+
+    return _of(nats.run(folder, records=records, body="msgpack"), records)
+
+
 def _mqtt(folder: Path, records: int) -> KindRow:
     from benchmarks.upstreams import mqtt
 
@@ -56,12 +62,15 @@ def _mqtt(folder: Path, records: int) -> KindRow:
 
 #: What is printed, the goal's name, records, and how it is measured.
 KINDS: Final[tuple[tuple[str, str, int, Callable[[Path, int], KindRow]], ...]] = (
-    ("NATS JetStream, packed, once; peer: plain publishing", "up_nats", 1_000_000, _nats),
+    ("NATS JetStream, packed, once, lines of JSON (the default); peer: plain publishing",
+     "up_nats", 2_000_000, _nats),
+    ("NATS JetStream, the same with `format = \"msgpack\"`", "up_nats_msgpack", 2_000_000,
+     _nats_msgpack),
     ("InfluxDB 1.6, line protocol; peer: prebuilt lines", "up_influx", 500_000, _influx),
     ("PostgreSQL 15, once; peer: plain COPY", "up_postgres", 300_000, _postgres),
     ("MQTT 3.1.1, single records, QoS 1; peer: Mosquitto's bridge", "up_mqtt", 500_000, _mqtt),
     ("Kafka, mock cluster; peer: a bare producer", "up_kafka", 300_000, _kafka),
-)
+)  # fmt: skip
 TINY_RECORDS: Final = 2_000
 
 

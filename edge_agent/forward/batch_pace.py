@@ -20,7 +20,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from edge_agent.forward.plan import GROWTH, RANGES_MAX
+from edge_agent.forward.plan import GROWTH, RANGES_MAX, RANGES_MAX_QUICK
 
 #: An answer should come within this time.
 GOOD_S: Final = 5.0
@@ -48,17 +48,22 @@ class BatchPace:
         self._own_s = 0.0
         self._slow: tuple[float, float] = inf, 0.0
 
+    @property
+    def ranges_max(self) -> int:
+        """How many batches may be planned with one commit."""
+        return RANGES_MAX_QUICK if self.starting else RANGES_MAX
+
     def restored(self) -> None:
         """The plan is an earlier run's, whatever that knew."""
         self._planned = [self._most]
 
-    def planned(self) -> None:
-        """A plan is made by what its batches may have now: while answers come at once, each as much
-        more as it would be given after the answer to the one before.
+    def planned(self, ranges: int) -> None:
+        """A plan of so many batches is made by what they may have now: while answers come at once,
+        each as much more as it would be given after the answer to the one before.
         """
         size, records = self.bytes, self.records
         self._planned = [(size, records)]
-        while self.starting and len(self._planned) < RANGES_MAX:
+        while self.starting and len(self._planned) < ranges:
             size, records = min(size * GROWTH, self._most[0]), min(records * GROWTH, self._most[1])
             self._planned.append((size, records))
 

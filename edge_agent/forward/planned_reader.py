@@ -147,10 +147,10 @@ class PlannedBatches:
         self.acquit()
         self._cuts = 0
         if sent_bytes:
-            most = int(self._upstream.batch_bytes)
-            plan.limit = plan.limit.after_pass(batch.stored_bytes, sent_bytes, most)
+            most, stored = int(self._upstream.batch_bytes), batch.stored_bytes
+            plan.limit = plan.limit.after_pass(stored, sent_bytes, most)
             took = trio.current_time() - self._given_at
-            self._pace.answered(batch.stored_bytes, batch.stored_records, took)
+            self._pace.answered(stored, batch.stored_records, took)
             if plan.ranges and not self._is_handed and self._pace.too_large(len(plan.ranges)):
                 plan.ranges.clear()  # The link is slower than they were planned for.
 
@@ -299,49 +299,55 @@ class PlannedBatches:
         configured = int(self._upstream.batch_bytes)
         limit = plan.limit.stored or configured
         most = min(limit, configured if pace.starting else pace.bytes)
-        extents, boots, expired = await self._survey(most)
+        records = self._upstream.batch_records if pace.starting else pace.records
+        extents, boots, expired = await self._survey(most, records, pace.ranges_max)
         plan.expired = max(plan.expired, expired)
         plan.ranges = plan_ranges(
             extents,
             records_max=pace.records,
             bytes_max=min(pace.bytes, limit),
+            ranges_max=pace.ranges_max,
             grows_to=(self._upstream.batch_records, limit) if pace.starting else None,
         )
-        pace.planned()
+        pace.planned(len(plan.ranges))
         known = self._log.clock_offsets
         plan.offsets = {boot: known[boot] for boot in boots if boot in known}
         if plan.ranges:
             # A plan of many batches is a backlog, which would wait for each at a log that commits
             # seldom; one of few is today's records, and rides on the commit that comes anyway.
-            await self._keep(plan, soon=len(plan.ranges) == RANGES_MAX)
+            await self._keep(plan, soon=len(plan.ranges) >= RANGES_MAX)
 
-    async def _survey(self, most: int) -> tuple[list[Extent], set[Boot], int]:
-        """What there is to plan, the boots whose clocks were not set when it came, and up to where
-        it is too old to be sent.
+    async def _survey(
+        self, most_bytes: int, most: int, ranges: int
+    ) -> tuple[list[Extent], set[Boot], int]:
+        """What there is to plan where each of so many ranges has at most so many bytes and records;
+        the boots whose clocks were not set when it came; and up to where it is too old to be sent.
         """
         now, expired = self._clock.read(), 0
         # Extents instead of blocks, so that never more than one read is held.
         extents: list[Extent] = []
         boots: set[Boot] = set()
-        cursor, size = self._floor, 0
+        cursor, size, given = self._floor, 0, 0
+        enough, enough_bytes = most * ranges, most_bytes * ranges
         # What is too old has no size, and may be years of small blocks.
-        while size < most * RANGES_MAX and len(extents) < _EXTENTS_MAX:
+        while given < enough and size < enough_bytes and len(extents) < _EXTENTS_MAX:
             read = await self._log.read(self._name, cursor, READ_BYTES)
             if not read:
                 break
             for item in read:
                 encoded = records = 0
+                begin = max(item.first, self._floor + 1)
                 if is_expired(item, now, self._upstream.max_age):
                     expired = item.last
                 elif isinstance(item, Block):
                     encoded, boot = item.raw_len, item.unset_boot
                     records = item.count if item.thinned else 0
+                    given += records or item.last - begin + 1
                     if boot is not None and boot not in boots:
                         if len(boots) == BOOTS_MAX:
                             return extents, boots, expired
                         boots.add(boot)
                 size += encoded
-                begin = max(item.first, self._floor + 1)
                 extents.append(Extent(begin, item.last, encoded, records))
             cursor = read[-1].last
         return extents, boots, expired

@@ -16,7 +16,8 @@ A sink speaks for one log of one upstream. Its life is ``open`` → ``send``, ``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import mul
 from typing import Literal, Protocol
 
 import trio
@@ -65,6 +66,8 @@ class Batch:
     again: int = 0
     probe: int = 0
     resent: int = 0
+    #: `stored_bytes` and `stored_records`, once they were asked for: they are so several times.
+    _stored: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", as_owed(self.items, self.first, self.begun))
@@ -94,13 +97,12 @@ class Batch:
     @property
     def stored_bytes(self) -> int:
         """About what its records have as they are encoded in the store; see `plan.plan_ranges`."""
-        blocks = [item for item in self.items if isinstance(item, Block)]
-        return sum(max(1, one.raw_len // one.count) * self._overlap(one) for one in blocks)
+        return self._sizes()[0]
 
     @property
     def stored_records(self) -> int:
         """How many of the range's numbers are records, filtered ones included."""
-        return sum(self._overlap(item) for item in self.items if isinstance(item, Block))
+        return self._sizes()[1]
 
     @property
     def thinned(self) -> int:
@@ -127,6 +129,16 @@ class Batch:
     def whole(self) -> list[tuple[int, int]]:
         """Ranges in it that should not be cut."""
         return whole_ranges(self.items)
+
+    def _sizes(self) -> tuple[int, int]:
+        found = self._stored
+        if found is None:
+            blocks = [item for item in self.items if isinstance(item, Block)]
+            numbers = [self._overlap(one) for one in blocks]
+            each = [max(1, one.raw_len // one.count) for one in blocks]
+            found = sum(map(mul, each, numbers)), sum(numbers)
+            object.__setattr__(self, "_stored", found)
+        return found
 
     def _overlap(self, block: Block) -> int:
         return min(block.last, self.last) - max(block.first, self.first) + 1

@@ -42,8 +42,17 @@ def weave(
     templates: Sequence[bytes], which: Sequence[int], columns: Sequence[Texts]
 ) -> list[bytes]:
     """A text for each row; ``which`` template it has, where there are several."""
+    return weave_between([template.split(HOLE) for template in templates], which, columns)
+
+
+def weave_between(
+    templates: Sequence[Sequence[bytes]], which: Sequence[int], columns: Sequence[Texts]
+) -> list[bytes]:
+    """The same where rows are no text, and may have what a `HOLE` is: a template is what stands
+    before, between and behind the values.
+    """
     woven: list[Iterable[bytes]] = []
-    *between, end = zip(*[template.split(HOLE) for template in templates], strict=True)
+    *between, end = zip(*templates, strict=True)
     for leads, column in zip(between, columns, strict=True):
         if len(set(leads)) > 1:
             woven.append(taken(leads, which))

@@ -196,6 +196,7 @@ from edge_agent.store.create import (
 )
 from edge_agent.store.engine import Engine
 from edge_agent.store.format.block import Block, Gap, filter_payload
+from edge_agent.store.format.even_maps import EvenMaps, even_maps
 from edge_agent.store.format.foreign import check_payload, foreign_stream, without_runs
 from edge_agent.store.format.held import HeldRanges
 from edge_agent.store.format.payload import (
@@ -280,6 +281,7 @@ __all__ = [
     "DamagedBlock",
     "Engine",
     "Entry",
+    "EvenMaps",
     "Gap",
     "HeldRanges",
     "Identity",
@@ -307,6 +309,7 @@ __all__ = [
     "damaged_folders",
     "decode_maps",
     "encode_runs",
+    "even_maps",
     "filter_payload",
     "foreign_stream",
     "is_backlog",

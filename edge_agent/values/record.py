@@ -136,6 +136,26 @@ def array_header(count: int) -> bytes:
     return b"\xdd" + count.to_bytes(4, "big")
 
 
+def map_header(count: int) -> bytes:
+    """The msgpack head of a map of ``count`` keys."""
+    if count < 16:
+        return bytes((0x80 | count,))
+    if count < 2**16:
+        return b"\xde" + count.to_bytes(2, "big")
+    return b"\xdf" + count.to_bytes(4, "big")
+
+
+def text_header(size: int) -> bytes:
+    """The msgpack head of a text of ``size`` bytes."""
+    if size < 32:
+        return bytes((0xA0 | size,))
+    if size < 2**8:
+        return bytes((0xD9, size))
+    if size < 2**16:
+        return b"\xda" + size.to_bytes(2, "big")
+    return b"\xdb" + size.to_bytes(4, "big")
+
+
 def resolve_time(value: object, arrival_ns: int) -> tuple[int, TimeQuality]:
     """When a record was measured, in ns since 1970, and whose clock says so.
 

@@ -10,6 +10,7 @@ from edge_agent.forward.batch_pace import (
     START_RECORDS,
     BatchPace,
 )
+from edge_agent.forward.plan import RANGES_MAX, RANGES_MAX_QUICK
 
 MIB = 1024 * 1024
 
@@ -82,17 +83,28 @@ def test_small_records_are_counted_as_they_become_larger_when_they_are_sent() ->
     assert pace.records == LEAST_RECORDS
 
 
+def test_while_answers_come_at_once_more_is_planned_with_one_commit() -> None:
+    pace = BatchPace(MIB, 10_000)
+    assert pace.ranges_max == RANGES_MAX_QUICK
+    pace.planned(3)
+    # The second of three, not that of as many as there might have been.
+    pace.answered(START_BYTES, START_RECORDS, 0.01)
+    assert not pace.too_large(2) and pace.too_large(1)
+    pace.answered(START_BYTES, START_RECORDS, 20.0)
+    assert pace.ranges_max == RANGES_MAX
+
+
 def test_a_plan_for_a_faster_link_is_noticed() -> None:
     pace = BatchPace(MIB, 10_000)
     assert pace.too_large(8)  # of an earlier run
-    pace.planned()
+    pace.planned(8)
     # The first is as large as it may be; the others may be after answers that came at once.
     assert not pace.too_large(8) and pace.too_large(7) and pace.too_large(1)
     pace.answered(START_BYTES, START_RECORDS, 0.01)
     assert not pace.too_large(7) and pace.too_large(6)
     pace.answered(START_BYTES, START_RECORDS, 20.0)
     assert not pace.starting and pace.too_large(6)
-    pace.planned()
+    pace.planned(8)
     assert not pace.too_large(8) and not pace.too_large(1)
     pace.failed()
     assert pace.too_large(8)

@@ -10,9 +10,10 @@ from msgspec import structs
 
 from edge_agent.config import Size
 from edge_agent.errors import SinkRefused
+from edge_agent.forward import planned_reader
 from edge_agent.forward.consumer_orders import LogRange, position_for
 from edge_agent.forward.open_reader import OpenBatches
-from edge_agent.forward.plan import SINGLES_MAX, Plan, decode_plan, encode_plan
+from edge_agent.forward.plan import RANGES_MAX_QUICK, SINGLES_MAX, Plan, decode_plan, encode_plan
 from edge_agent.forward.planned_reader import (
     PlannedBatches,
     SinkMisconfigured,
@@ -20,6 +21,7 @@ from edge_agent.forward.planned_reader import (
 )
 from edge_agent.forward.sink import Batch
 from edge_agent.store import (
+    Block,
     ConsumerView,
     Gap,
     Position,
@@ -335,6 +337,28 @@ async def test_a_backlog_does_not_wait_for_the_commits_of_a_log_that_has_them_se
         began = trio.current_time()
         await planned(station).next()
         assert trio.current_time() - began == pytest.approx(waits_s)
+
+
+async def test_where_each_is_answered_at_once_one_commit_plans_many_and_no_more_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planned_reader, "READ_BYTES", 1)
+    async with running_station(tmp_path) as station:
+        for start in range(0, 200, 2):
+            await station.put(2, start=start)
+        read, cursors = station.log.read, []
+
+        async def noted(log: str, after: int, limit_bytes: int) -> list[Block | Gap]:
+            cursors.append(after)
+            return await read(log, after, limit_bytes)
+
+        monkeypatch.setattr(station.log, "read", noted)
+        batches = planned(station)
+        await batches.next()
+        assert stored_plan(station).ranges[-1] == (125, 128)
+        assert len(stored_plan(station).ranges) == RANGES_MAX_QUICK
+        # Each of the blocks with these records once for the plan, and those of the first range.
+        assert sorted(cursors) == sorted([*range(0, 128, 2), 0, 2])
 
 
 def test_a_cap_changes_how_ranges_are_rendered_and_nothing_else_does_without_one() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_agent.forward.sink import Batch
-from edge_agent.store import Gap
+from edge_agent.store import Block, Gap
 from edge_agent.values.stream_names import compile_patterns
 from tests.forward.support import make_run, running_station
 from tests.forward.thinned import plain_block, ten_of_two_streams
@@ -19,6 +19,10 @@ async def test_a_batch_gives_the_records_of_its_range(tmp_path: Path) -> None:
         batch = Batch("main", 3, 10, items)
         assert [record.seq for record in batch.records(lambda _: True)] == [3, 4, 5, 6, 7, 8]
         assert [record.seq for record in batch.records("x".__eq__)] == [5, 6, 7, 8]
+        assert batch.stored_records == 6
+        each = [block.raw_len // block.count for block in items if isinstance(block, Block)]
+        for _ in range(2):
+            assert batch.stored_bytes == 2 * each[0] + 4 * each[1]
 
 
 def test_of_a_thinned_block_that_begins_before_a_batch_nothing_is_given() -> None:

@@ -153,7 +153,9 @@ class Block:
     def corrected(self, offsets: Offsets) -> Block:
         """As read where ``offsets`` are known and no others."""
         clocks = (self.boot_id, self.boot_ns, self.stored_ns, self.synced)
-        return replace(self, correction=correction_of(*clocks, self.origin, offsets))
+        found = correction_of(*clocks, self.origin, offsets)
+        # As a rule nothing is known that was not before, and a copy costs what decoding one does.
+        return self if found == self.correction else replace(self, correction=found)
 
     def raw(self) -> bytes:
         """The payload decompressed. Raises StoreDamaged."""
@@ -199,17 +201,22 @@ class Block:
         """
         return next(self._records(last_of(view), lean=True))
 
+    def arrival_of(self, view: RunView) -> tuple[int, bool]:
+        """When a run's records arrived, as well as is known by now, and whether our clock has been
+        put right for that.
+        """
+        fix = self.correction
+        if fix is None or view.synced or not fix.corrects_arrivals:
+            return view.arrival_ns, False
+        return fix.arrival(view.arrival_ns), True
+
     def timed_maps(
         self, view: RunView, *, lean: bool = False
     ) -> tuple[list[dict[str, Any]], list[object], int, bool]:
-        """The fields of a run's records, and what each says of its time; when they arrived, as
-        well as is known by now, and whether our clock has been put right for that. All at once, so
-        it is for what `slices_of` gives.
+        """The fields of a run's records, and what each says of its time; and `arrival_of`. All at
+        once, so it is for what `slices_of` gives.
         """
-        fix, arrival_ns = self.correction, view.arrival_ns
-        corrected = fix is not None and fix.corrects_arrivals and not view.synced
-        if fix is not None and corrected:
-            arrival_ns = fix.arrival(arrival_ns)
+        arrival_ns, corrected = self.arrival_of(view)
         maps = lean_maps(view.records) if lean else decode_maps(view.records)
         times = [fields.pop("time", None) for fields in maps]
         for fields in maps:

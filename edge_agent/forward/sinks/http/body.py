@@ -104,6 +104,7 @@ _json = msgspec.json.Encoder(enc_hook=strange)
 _msgpack = msgspec.msgpack.Encoder(enc_hook=strange)
 json_bytes = _json.encode
 json_lines = _json.encode_lines
+msgpack_bytes = _msgpack.encode
 
 
 def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:

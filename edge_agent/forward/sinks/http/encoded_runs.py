@@ -1,10 +1,10 @@
-"""Records of a batch, encoded run by run: column by column where the format is JSON.
+"""Records of a batch, encoded run by run, a column at a time.
 
 What a record reads like says ``body.py``: `body.rendered` for each of `Batch.records`, encoded by
 `body.encode_each`, is the definition, and here the same bytes come of a run at once, in half of the
-time. What all records of a run have in common (names, the agent, the place of their ids) is JSON
-once, what differs (numbers, times, fields) becomes text a column at a time, and the columns are
-woven into the lines (`edge_agent.output.weaving`).
+time. What all records of a run have in common (names, the agent, the place of their ids) is encoded
+once, what differs (numbers, times, fields) a column at a time, and the columns are woven into the
+records (`edge_agent.output.weaving`).
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from edge_agent.config import Format
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.run_columns import UNSAYABLE, RunPart, run_parts
 from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.http.body import (
     EVENT_TYPE,
-    RenderedRecord,
-    encode_each,
     is_thinned,
     json_bytes,
     json_lines,
+    msgpack_bytes,
     thinned_mark,
 )
-from edge_agent.output.weaving import HOLE, Texts, taken, weave
-from edge_agent.store import time_of
-from edge_agent.values.record import TimeTrust, format_time, second_text, trust_in_ours
+from edge_agent.output.weaving import HOLE, Texts, taken, weave, weave_between
+from edge_agent.store import EvenMaps, even_maps, time_of
+from edge_agent.values.record import TimeTrust, format_time, second_text, text_header, trust_in_ours
 
+_MAPS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 #: Seconds between these have ten digits, are a set clock's, and lie in a double so closely that the
 #: shortest text of one, where it has at most six digits behind the point, is the microsecond that
 #: `edge_agent.values.record.seconds_to_ns` rounds it to.
@@ -77,14 +79,15 @@ def encoded_runs(
         SinkRefused: one of them holds something that the format cannot say.
     """
     for part in run_parts(batch, matches):
-        yield _encoded(_columns(part, agent, epoch), how)
+        yield _encoded(_columns(part, agent, epoch, how), how)
 
 
 class _Columns(NamedTuple):
     """Consecutive records of a run, decoded: what they share, and what each has for itself.
 
     ``first`` is the seq of the first one, ``number`` its seq where it was stored first. ``times``
-    are as they were sent, ``ours`` says how far our own clock can be trusted for them.
+    are as they were sent, ``ours`` says how far our own clock can be trusted for them. Where the
+    fields are as they are wanted already they are ``even``, and there are no ``maps``.
     """
 
     stream: str
@@ -94,50 +97,89 @@ class _Columns(NamedTuple):
     first: int
     number: int
     maps: list[dict[str, Any]]
-    times: list[object]
+    times: Sequence[object]
     arrival_ns: int
     ours: TimeTrust
+    even: EvenMaps | None = None
 
 
-def _columns(part: RunPart, agent: str, epoch: str) -> _Columns:
+def _columns(part: RunPart, agent: str, epoch: str, how: Format) -> _Columns:
     block, run, low, high = part
-    maps, times, arrival_ns, corrected = block.timed_maps(run)
+    even = even_maps(run) if how == "msgpack" and not is_thinned(run.source) else None
+    maps: list[dict[str, Any]] = []
+    times: Sequence[object]
+    if even is None:
+        maps, times, arrival_ns, corrected = block.timed_maps(run)
+    else:
+        times, (arrival_ns, corrected) = even.times, block.arrival_of(run)
+        even = even.part(low, high)
     origin, place = block.origin, f"{epoch}/{block.log}/"
     if origin is not None:
         agent, place = origin.agent, f"{origin.epoch}/{origin.log}/"
     ours = trust_in_ours(synced=run.synced, corrected=corrected)
     whose = (run.stream, run.source, agent, place, part.seq, part.number)
-    return _Columns(*whose, maps[low:high], times[low:high], arrival_ns, ours)
+    return _Columns(*whose, maps[low:high], times[low:high], arrival_ns, ours, even)
 
 
 def _encoded(run: _Columns, how: Format) -> EncodedRun:
-    seqs = _numbers(run.first, len(run.maps))
-    numbers = seqs if run.number == run.first else _numbers(run.number, len(run.maps))
+    seqs = _numbers(run.first, len(run.times))
+    numbers = seqs if run.number == run.first else _numbers(run.number, len(run.times))
     if is_thinned(run.source):
         marks = map(thinned_mark, run.maps)
         numbers = [number + mark.encode() for number, mark in zip(numbers, marks, strict=True)]
     try:
-        texts = _rendered(run, numbers) if how == "msgpack" else _woven(run, seqs, numbers, how)
+        texts = _packed(run, numbers) if how == "msgpack" else _woven(run, seqs, numbers, how)
     except UNSAYABLE as error:
         # One of them cannot be said in this format; halving finds out which.
         raise SinkRefused(f"cannot be written as {how}: {error}") from error
     return EncodedRun(run.stream, run.source, run.first, texts, run.place, numbers)
 
 
-def _rendered(run: _Columns, numbers: Sequence[bytes]) -> list[bytes]:
-    """The msgpack of each record: there the length of a text stands before it, so that they are
-    not woven.
+def _packed(run: _Columns, numbers: Sequence[bytes]) -> list[bytes]:
+    """The msgpack of each record."""
+    trusts, time, moments = _moments(run.times, run.arrival_ns, run.ours)
+    agent, stream, source = map(msgpack_bytes, (run.agent, run.stream, run.source))
+    fields: Sequence[bytes | Texts]
+    if run.even is None:
+        # As one array: written and taken apart, that takes half as long as one by one.
+        fields = [_MAPS.decode(msgpack_bytes(run.maps))]
+    else:
+        fields = [run.even.head, *run.even.columns]
+    row: list[bytes | Texts] = [
+        b"\x88\xa2id", *_packed_text(run.place.encode() + HOLE, [numbers]),
+        b"\xa5agent%b\xa3seq" % agent,
+        list(map(msgpack_bytes, range(run.first, run.first + len(numbers)))),
+        b"\xa6stream%b\xa4time" % stream, *_packed_text(time, moments),
+        b"\xa6source%b\xa6fields" % source, *fields,
+        b"\xactime_quality",
+    ]  # fmt: skip
+    between, columns = [b""], list[Texts]()
+    for part in row:
+        if isinstance(part, bytes):
+            between[-1] += part
+        else:
+            columns.append(part)
+            between.append(b"")
+    different = sorted(set(trusts))
+    templates = [[*between[:-1], between[-1] + msgpack_bytes(trust)] for trust in different]
+    which = list(map(different.index, trusts)) if len(different) > 1 else ()
+    return weave_between(templates, which, columns)
+
+
+def _packed_text(
+    template: bytes, columns: Sequence[Sequence[bytes]]
+) -> list[bytes | Sequence[bytes]]:
+    """Texts of msgpack in parts: what is the same in each, and columns. Before a text its length
+    stands, which may differ by the last of its columns.
     """
-    records = []
-    for seq, number, fields, time in zip(
-        range(run.first, run.first + len(numbers)), numbers, run.maps, run.times, strict=True
-    ):
-        time_ns, quality = time_of(time, run.arrival_ns)
-        identity, when = f"{run.place}{number.decode()}", format_time(time_ns)
-        trust: TimeTrust = "sensor" if quality == "sensor" else run.ours
-        whose = (run.agent, seq, run.stream, when, run.source)
-        records.append(RenderedRecord(identity, *whose, fields, trust))
-    return encode_each(records, "msgpack")
+    first, *others = template.split(HOLE)
+    same = len(first) + sum(map(len, others)) + sum(len(column[0]) for column in columns[:-1])
+    lengths = list(map(len, columns[-1])) if columns else [0]
+    heads = {length: text_header(same + length) for length in set(lengths)}
+    parts = [heads[lengths[0]] if len(heads) == 1 else taken(heads, lengths), first]
+    for column, behind in zip(columns, others, strict=True):
+        parts += column, behind
+    return parts
 
 
 def _woven(

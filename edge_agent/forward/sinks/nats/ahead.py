@@ -35,7 +35,7 @@ class MessagesAhead:
         self._news = trio.Event()
 
     def settled(self, count: int) -> bool:
-        """Whether ``count`` messages will stay as they are, and it is known whether one follows."""
+        """Whether there are ``count`` messages, and it is known whether one follows."""
         return self._whole or len(self.messages) > count
 
     async def until(self, count: int) -> None:
@@ -54,11 +54,7 @@ class MessagesAhead:
         self._tell()
 
     def _add(self, part: PackedPart) -> None:
-        for message in part.messages:
-            if self.messages and message.first <= (last := self.messages[-1]).last:
-                # They share a number: it is there with the second one.
-                self.messages[-1] = last._replace(upto=last.last - 1)
-            self.messages.append(message)
+        self.messages += part.messages
         self.records += part.records
         self.refused |= part.refused
         self._tell()

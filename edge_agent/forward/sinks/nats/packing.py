@@ -22,15 +22,12 @@ PART_MESSAGES: Final = 20
 
 
 class PackedMessage(NamedTuple):
-    """Records ``first`` to ``last`` of the log. ``upto``: with it the stream has everything up to
-    there; that is ``last``, but where records of a thinned block share a number over two messages.
-    """
+    """Records ``first`` to ``last`` of the log; with it the stream has everything up to there."""
 
     subject: str
     payload: bytes
     first: int
     last: int
-    upto: int
 
 
 @dataclass(slots=True)
@@ -155,7 +152,7 @@ def _pack_message(
     payload = joined(texts, how)
     if len(payload) <= wanted or (len(texts) == 1 and len(payload) <= most):
         packed.records += len(texts)
-        packed.messages.append(PackedMessage(subject, payload, seqs[0], seqs[-1], seqs[-1]))
+        packed.messages.append(PackedMessage(subject, payload, seqs[0], seqs[-1]))
     elif len(texts) == 1:
         _refuse(packed, seqs[0], len(payload), most)
     else:

@@ -137,7 +137,7 @@ def publish(
     subject: bytes, payload: bytes, headers: Iterable[tuple[str, str]] = (), reply: bytes = b""
 ) -> bytes:
     """A message; who gets it answers to ``reply``. Values of headers have no line breaks."""
-    fields = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers)
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode()
     to = b"%s %s" % (subject, reply) if reply else subject
     if not fields:
         return b"PUB %s %d\r\n%s\r\n" % (to, len(payload), payload)

@@ -336,11 +336,11 @@ class NatsSink(KeyedSink):
         if batch.resent:
             # How far the order has come says nothing of how far the log has.
             known = there if (there.epoch, there.log) == ours else InStream(0, *ours)
-            return known._replace(resent=batch.resent, resent_upto=message.upto)
+            return known._replace(resent=batch.resent, resent_upto=message.last)
         if batch.out_of_order:
             return there
         resent = there[5:7] if (there.epoch, there.log) == ours else ()
-        return InStream(0, *ours, batch.moves, message.upto, *resent)
+        return InStream(0, *ours, batch.moves, message.last, *resent)
 
     async def _ask(self, subject: str, question: bytes = b"") -> NatsMessage:
         return await self._live().ask(subject.encode(), question)

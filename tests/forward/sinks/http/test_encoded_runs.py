@@ -56,16 +56,33 @@ RECORDS = st.builds(
     st.dictionaries(TEXT, VALUES, max_size=3),
     st.fixed_dictionaries({}, optional={"stream": TEXT}),
 )
+#: What no encoder of ours writes: another agent's, or a sensor's own.
+STRANGE = st.sampled_from(
+    [
+        b"\x81\xa1\xff\x01",  # a key that is no UTF-8
+        b"\x81\xa1a\xa1\xff",  # a text that is none
+        b"\x82\xa1a\x01\xa1a\x02",  # the same key twice
+        b"\x83\xa4time\x01\xa1a\x02\xa4time\xcb\x41\xda\xac\x9c\xc4\x00\x00\x00",  # and a time
+        b"\x81\xd9\x01a\xd3" + bytes(8),  # wider than it need be
+        b"\xdf\x00\x00\x00\x01\xda\x00\x01a\xca\x3f\x80\x00\x00",  # likewise, and a short float
+        b"\x81\xa1a\xcb\x7f\xf8" + bytes(5) + b"\x01",  # a NaN with something in it
+        b"\x81\xa1a\xd7\xff" + bytes(3) + b"\x04" + bytes(4),  # a timestamp of one nanosecond
+        b"\x81\xa1a\xd7\xff" + b"\xff" * 8,  # and one that is none
+        b"\x81\xa1a" + b"\x91" * 60 + b"\x90",  # deep
+    ]
+)
 #: Of one run: odd ones, and those of a sensor as most are.
 BODIES = st.one_of(
-    st.lists(RECORDS.map(msgpack.packb) | st.just(b"\x81\xa1\xff\x01"), min_size=1, max_size=4),
+    st.lists(RECORDS.map(msgpack.packb) | STRANGE, min_size=1, max_size=4),
     st.lists(
         st.builds(lambda time, n: msgpack.packb({"time": time, "n": n}), SECONDS, st.floats()),
-        min_size=1, max_size=5,
+        min_size=1, max_size=12,
     ),
 )  # fmt: skip
 NAMES = st.sampled_from(["t/1", "t/2", 't/"\\', "t/tür", "other"])
-SOURCES = st.sampled_from(["s", 'pi-7/"x"', "$thin/t/2", "quelle/ü"])
+SOURCES = st.sampled_from(
+    ["s", 'pi-7/"x"', "$thin/t/2", "quelle/ü", "s" * 31, "s" * 32, "ü" * 200, "s" * 65_536]
+)
 RUNS = st.builds(
     lambda stream, source, bodies, synced, arrival: structs.replace(
         make_run(stream, len(bodies)),

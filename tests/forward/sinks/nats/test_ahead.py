@@ -18,7 +18,7 @@ Ts = TypeVarTuple("Ts")
 
 
 def message(first: int, last: int) -> PackedMessage:
-    return PackedMessage("s", b"", first, last, last)
+    return PackedMessage("s", b"", first, last)
 
 
 def part(*ranges: tuple[int, int], refused: int = 0) -> PackedPart:
@@ -52,13 +52,6 @@ async def test_the_first_messages_are_there_before_the_last_are_packed() -> None
         assert [one.last for one in ahead.messages] == [2, 4, 6]
         assert (ahead.records, ahead.refused) == (7, {7: "too large"})
     assert steps == ["asked", "one is settled", "asked", "packs on", "asked"]
-
-
-async def test_what_shares_a_number_is_not_claimed_before_the_last_of_it() -> None:
-    parts = [part((1, 9)), part((9, 9), (9, 10)), PackedPart(), part((11, 11))]
-    async with packing_ahead(iter(parts), inline) as ahead:
-        await ahead.until(9)
-        assert [one.upto for one in ahead.messages] == [8, 8, 10, 11]
 
 
 async def test_a_record_that_cannot_be_said_ends_the_messages_and_says_why() -> None:
