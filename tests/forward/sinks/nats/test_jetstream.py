@@ -58,8 +58,12 @@ def test_nobody_who_listens_is_no_acknowledgement() -> None:
 
 def test_the_last_message_says_what_the_stream_has() -> None:
     there = InStream(7, "e0", "main", 2, 4711)
-    header = f"NATS/1.0\r\nNats-Msg-Id: x\r\n{POSITION}: {there.header()}\r\n\r\n"
+    ((_, told),) = there.headers()
+    header = f"NATS/1.0\r\nNats-Msg-Id: x\r\n{POSITION}: {told}\r\n\r\n"
     assert position_of(stored(header.encode())) == there
+    (_, (name, opening)) = there._replace(opening="ab12").headers()
+    whose = header.replace("\r\n\r\n", f"\r\n{name}: {opening}\r\n\r\n")
+    assert position_of(stored(whose.encode())) == there._replace(opening="ab12")
     more = header.replace("\r\n\r\n", f"\r\n{BATCH}: b1\r\n\r\n")
     assert position_of(stored(more.encode())) == there._replace(batch="b1")
 
