@@ -18,7 +18,7 @@ import pytest
 import trio
 from msgspec import structs
 
-from edge_agent.config import NatsTable, Upstream
+from edge_agent.config import Duration, NatsTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.sink import Batch, LaneResume, Part
@@ -30,6 +30,9 @@ from edge_agent.store import Entry
 from tests.forward.contract import Courier, sink_for
 from tests.forward.sinks.nats.server import NatsServer, Reader, nats_server
 from tests.forward.support import Station, make_run, parts_for, running_station, until, upstream
+from tests.forward.thinned import THIN
+from tests.forward.thinned import fill as fill_and_thin
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S
 
 
@@ -506,3 +509,51 @@ async def test_trying_one_out_tells_a_stream_that_takes_other_subjects(tmp_path:
                 opening, step = await probe(parts_for(station, given), 100)
                 assert (opening.good, step.good) == (True, good)
             assert "the stream EDGE takes edge.*.*, and not plant." in step.told
+
+
+async def test_thinned_blocks_old_records_and_orders_make_no_store_another_one(
+    tmp_path: Path,
+) -> None:
+    near, clock = tmp_path / "near", ManualClock()
+
+    @asynccontextmanager
+    async def station_opened() -> AsyncIterator[Station]:
+        async with running_station(near, settings=THIN, clock=clock) as station:
+            yield station
+            assert station.engine.identity.copied is None
+
+    with nats_server(tmp_path / "far") as server:
+        up = upstream(server.url, timeout=PATIENCE_S)
+        async with station_opened() as station:
+            await fill_and_thin(station)
+            last = station.log.last_seq("main")
+            async with draining(station, up) as lane:
+                await until(partial(reached, lane, last))
+        # Nobody knows what arrived of it, and some is sent once more by order.
+        async with station_opened() as station:
+            sink = sink_for(station, server.url, {})
+            items = tuple(await station.log.read("main", 0, 1 << 20))[:3]
+            again = Batch("main", items[0].first, items[-1].last, items, resent=1)
+            parts: tuple[Part, ...] = ("live", "resend", "live")
+            for part in parts:
+                async with trio.open_nursery() as nursery:
+                    resume = LaneResume(0, 1, last, None, part=part)
+                    assert not (await sink.open(nursery, resume)).forked
+                    if part == "resend":
+                        assert (await sink.send(again)).records
+                    await sink.aclose()
+        # What came meanwhile is too old to be sent.
+        async with station_opened() as station:
+            for n in range(20):
+                await station.arrive(60, start=n)
+            clock.advance(7200.0)
+            old = upstream(server.url, timeout=PATIENCE_S, max_age=Duration(3600))
+            async with draining(station, old) as lane:
+                await station.arrive(1)
+                await until(partial(reached, lane, last + 20 * 60 + 1))
+        async with station_opened() as station, draining(station, up) as lane:
+            await station.arrive(1)
+            await until(partial(reached, lane, last + 20 * 60 + 2))
+        with Reader(server.port) as reader:
+            seqs = {one["seq"] for one in reader.records()}
+        assert {seq for seq in seqs if seq > last} == {last + 20 * 60 + 1, last + 20 * 60 + 2}
