@@ -36,7 +36,7 @@ from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep, probe_by_sending
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
-from edge_agent.forward.sinks.postgres.sqlstates import NO_RIGHT, PostgresError, sink_error
+from edge_agent.forward.sinks.postgres.sqlstates import NO_QUESTION, PostgresError, sink_error
 from edge_agent.forward.sinks.postgres.table import Target
 from edge_agent.net.access import is_loopback
 from edge_agent.output.printable import printable, why
@@ -121,9 +121,9 @@ class PostgresSink(KeyedSink):
             try:
                 others = await connection.rows(self._target.others(epoch))
             except PostgresError as error:
-                if error.sqlstate != NO_RIGHT:
+                if not error.sqlstate.startswith(NO_QUESTION):
                     raise
-                others = []  # A table that we may not read says nothing.
+                others = []  # A table that we may not read, or of types of its own, says nothing.
             await connection.run("ROLLBACK")
             if others:
                 self._forked = epoch

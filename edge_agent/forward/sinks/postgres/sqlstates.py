@@ -26,7 +26,8 @@ from edge_agent.output.printable import printable
 _CONTENT: Final = frozenset(("22", "23", "44", "54", "P0"))
 _FOR_A_PERSON: Final = frozenset(("28", "3D", "3F", "42", "0A"))
 _NOT_NULL: Final = "23502"
-NO_RIGHT: Final = "42501"
+#: Begins what is said of a question that cannot be asked: no right to, or types do not compare.
+NO_QUESTION: Final = "42"
 _CANCELLED: Final = "57014"
 #: What libpq says of a login that failed has no SQLSTATE. These pass by themselves.
 _PASSES: Final = (

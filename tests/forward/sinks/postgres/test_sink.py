@@ -361,13 +361,21 @@ async def test_what_an_order_sends_once_more_may_have_other_times(tmp_path: Path
         await sink.aclose()
 
 
-async def test_a_table_that_may_not_be_read_is_taken_at_its_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [
+    # As much as ON CONFLICT needs, and no more.
+    """REVOKE ALL ON records FROM edge; GRANT INSERT ON records TO edge;
+    GRANT SELECT (epoch, log, seq, variant) ON records TO edge""",
+    """CREATE TYPE quality AS ENUM ('sensor', 'synced', 'unsynced', 'corrected');
+    CREATE CAST (text AS quality) WITH INOUT AS ASSIGNMENT;
+    ALTER TABLE records ALTER time_quality TYPE quality USING time_quality::quality""",
+])  # fmt: skip
+async def test_a_table_that_cannot_be_asked_is_taken_at_its_word(
+    tmp_path: Path, change: str
+) -> None:
     async with database(tmp_path) as (station, configured, psql):
         await put(station, *at(0, 3))
         assert (await sent(station, configured)).records == 3
-        # As much as ON CONFLICT needs, and no more.
-        await ask(psql, "REVOKE ALL ON records FROM edge; GRANT INSERT ON records TO edge")
-        await ask(psql, "GRANT SELECT (epoch, log, seq, variant) ON records TO edge")
+        await ask(psql, change)
         await put(station, *at(1, 3))
         assert (await sent(station, configured)).upto == 6
 
