@@ -143,6 +143,16 @@ async def test_what_a_person_has_to_change_is_said_in_a_sentence(
         assert isinstance(error, SinkUnavailable) and error.slow and said in str(error)
 
 
+async def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        await sent_one(station, configured)
+        name = psql.keywords["database"]
+        await ask(psql, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        error = await refused(station, configured)
+        assert isinstance(error, SinkUnavailable) and not error.slow
+        assert str(error).startswith("it takes no writes now (a replica, or default_trans")
+
+
 async def test_a_lock_that_somebody_holds_is_waited_for_no_longer_than_the_timeout(
     tmp_path: Path,
 ) -> None:
