@@ -136,6 +136,8 @@ class PostgresSink(KeyedSink):
         try:
             yield
             return
+        except SinkError as error:
+            failure = error
         except PostgresError as error:
             failure = sink_error(str(error), error.sqlstate)
         except trio.TooSlowError:
