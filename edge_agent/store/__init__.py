@@ -216,7 +216,13 @@ from edge_agent.store.format.record_maps import (
     time_of,
 )
 from edge_agent.store.format.values import SalvageNote
-from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
+from edge_agent.store.identity import (
+    OPENINGS_MAX,
+    Identity,
+    board_fingerprint,
+    machine_fingerprint,
+    new_header,
+)
 from edge_agent.store.lmdb_file.pages import PageFile
 from edge_agent.store.lmdb_file.preflight import (
     preflight,
@@ -262,6 +268,7 @@ __all__ = [
     "LEAN_FROM_BYTES",
     "LOCK",
     "OLDER",
+    "OPENINGS_MAX",
     "PART_BYTES",
     "POSTED_PREFIX",
     "QUARANTINE_BYTES_MAX",

@@ -9,15 +9,20 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
+import trio
 
+from edge_agent.client import Producer
 from tests.end_to_end.relay import uplink
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
 from tests.end_to_end.test_http_upstream import decoded
 from tests.end_to_end.test_restored import AGENT, HUB, arrived, numbers, send
 from tests.forward.http_upstream import HttpUpstream, http_upstream
+from tests.forward.sinks.nats.server import NatsServer, Reader
+from tests.forward.sinks.postgres.server import new_database
+from tests.forward.sinks.postgres.side import secret_file
 from tests.patience import PATIENCE_S
 
 CLOUD = AGENT.replace("ws://127.0.0.1:{port}/forward", "{url}")
@@ -107,6 +112,111 @@ async def test_an_older_copy_put_back_loses_nothing_at_a_hub(
             assert (again["agent"]["epoch"], again["copies"]["times"]) == (told["epoch"], 1)
             assert again["agent"]["id"] == told["id"]
             assert len(await hub.records()) == 115
+
+
+class FarThere(Protocol):
+    """An upstream that is no agent, and what it has: by stream and number."""
+
+    config: str
+
+    def away(self) -> None: ...
+    def back(self) -> None: ...
+    def has(self) -> list[tuple[str, int]]: ...
+
+
+class StreamThere:
+    """A JetStream stream."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = NatsServer(folder / "nats")
+        self.server.start()
+        self.config = f'url = "{self.server.url}"\n'
+
+    def away(self) -> None:
+        self.server.kill()
+
+    def back(self) -> None:
+        self.server.start()
+
+    def has(self) -> list[tuple[str, int]]:
+        with Reader(self.server.port) as reader:
+            return [(one["stream"], one["fields"]["n"]) for one in reader.records()]
+
+
+class TableThere:
+    """A table of PostgreSQL. Its rows show a copy whenever they are met: it need not be away."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server, self.database = new_database()
+        url = f"postgresql://edge@127.0.0.1:{self.server.port}/{self.database}"
+        self.config = f'url = "{url}"\npassword_file = "{secret_file(folder)}"\n'
+
+    def away(self) -> None:
+        pass
+
+    back = away
+
+    def has(self) -> list[tuple[str, int]]:
+        question = "SELECT stream, fields->>'n' FROM records ORDER BY epoch, seq"
+        try:
+            lines = self.server.psql(question, database=self.database).splitlines()
+        except RuntimeError:
+            return []  # The agent has not made it yet.
+        return [(stream, int(n)) for stream, n in (line.split("|") for line in lines)]
+
+
+@pytest.mark.parametrize("kind", [
+    StreamThere, pytest.param(TableThere, marks=pytest.mark.needs("postgresql", "psycopg")),
+])  # fmt: skip
+async def test_an_image_put_back_loses_nothing_in_a_stream_or_a_table(
+    tmp_path: Path, kind: Callable[[Path], FarThere]
+) -> None:
+    copy, far = tmp_path / "copy", await trio.to_thread.run_sync(kind, tmp_path)
+    start, rest = AGENT.split("url = ")
+    agent = AgentProcess(tmp_path, "agent", start + far.config + rest.split("\n", 1)[1])
+
+    async def told(stream: str, last: int) -> None:
+        async with Producer(f"{agent.url}/ingest/{stream}", source=stream) as producer:
+            dated = [{"n": n, "time": 1_790_000_000 + 60 * last + n} for n in range(1, last + 1)]
+            await producer.send(dated)
+            await producer.flush(PATIENCE_S)
+
+    async def there(*said: tuple[str, int]) -> None:
+        wanted = {(stream, n) for stream, last in said for n in range(1, last + 1)}
+
+        async def all_of_it() -> bool:
+            return wanted == {*await trio.to_thread.run_sync(far.has)}
+
+        await eventually(all_of_it, describe=f"exactly {said}")
+
+    try:
+        async with agents(agent):
+            await told("before", 20)
+            await there(("before", 20))
+            await agent.stop()
+            shutil.copytree(agent.store, copy)
+            await agent.start()
+            await told("lost", 30)
+            await there(("before", 20), ("lost", 30))
+            await agent.stop()
+            far.away()
+            image(copy, agent.store)
+            await agent.start()
+            await told("new", 60)  # More than there were: none of them has a new number only.
+            far.back()
+            await there(("before", 20), ("lost", 30), ("new", 60))
+            await settled(agent)
+            assert "store_copied" in await warnings(agent)
+            for turn in (1, 2):
+                await (agent.kill() if turn == 1 else agent.stop())
+                await agent.start()
+                await told(f"later{turn}", 5)
+            await settled(agent)
+            assert (await agent.get("/api/status"))["copies"]["times"] == 1
+            has = await trio.to_thread.run_sync(far.has)
+            assert len({one for one in has if one[0].startswith("later")}) == 10
+    finally:
+        far.away()
 
 
 async def test_a_copy_of_what_nothing_happened_to_goes_on_without_a_new_epoch(

@@ -54,13 +54,17 @@ class FileSink(KeyedSink):
         self._busy = False
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
-        """Look whether the folder is there; go on behind the floor.
+        """Look whether the folder is there, and up to where it has files of the log; go on behind
+        the floor. Where that is more than the log has ever given out, this store was set back.
 
         Raises:
             SinkUnavailable: it is not.
         """
-        await self._in_time(self._look)
-        return await super().open(nursery, resume)
+        resumed = await super().open(nursery, resume)
+        has = await self._in_time(self._look)
+        if has > resume.last and resume.part != "resend":
+            return replace(resumed, forked="a folder has records that were never here")
+        return resumed
 
     async def _send(self, batch: Batch) -> Acknowledged:
         return await self._in_time(partial(self._write, batch))
@@ -100,9 +104,16 @@ class FileSink(KeyedSink):
         text = f"{self._folder}: the disk has not answered for {timeout:g} s"
         raise SinkUnavailable(text, obstacle="here")
 
-    def _look(self) -> None:
-        with opened_folder(self._folder, mounted=self._table.mounted):
-            pass
+    def _look(self) -> int:
+        """The highest number that a file of the log says; 0 for none."""
+        ours = (self._identity.epoch, self._log)
+        with (
+            opened_folder(self._folder, mounted=self._table.mounted) as folder,
+            os.scandir(folder) as entries,
+        ):
+            named = (parse_name(entry.name) for entry in entries)
+            ends = (one.last for one in named if one and (one.epoch, one.log) == ours)
+            return max(ends, default=0)
 
     def _write(self, batch: Batch) -> Acknowledged:
         upstream = self._upstream

@@ -98,8 +98,8 @@ class KafkaSink(KeyedSink):
             return Acknowledged(batch.last)
         return Acknowledged(batch.last, len(ready), await self._deliver(ready))
 
-    async def try_out(self, record: Record) -> None:
-        """Produce one record that is in no log, and wait for its report.
+    async def try_out(self, record: Record) -> str:
+        """Produce one record that is in no log, and wait for its report: what a person is told.
 
         Raises:
             SinkUnavailable, SinkRefused: as `send`.
@@ -113,6 +113,8 @@ class KafkaSink(KeyedSink):
             await self._deliver([_Ready(one.seq, key, text, {"id": one.id})])
         finally:
             await self.aclose()
+        topic = self._table.topic
+        return f"the topic {topic} has a record of its own in the stream {PROBE_STREAM}"
 
     async def _deliver(self, ready: list[_Ready]) -> int:
         """Produce all of them, and wait for their reports; their bytes."""
@@ -209,11 +211,4 @@ def make(parts: SinkParts) -> KafkaSink:
 
 async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
     """Produce a message of about ``size`` bytes, made for this, and say what was reported."""
-    sink = make(parts)
-
-    async def send(record: Record) -> str:
-        await sink.try_out(record)
-        topic = (parts.upstream.kafka or KafkaTable()).topic
-        return f"the topic {topic} has a record of its own in the stream {PROBE_STREAM}"
-
-    return await probe_by_sending("message", parts.clock, size, send)
+    return await probe_by_sending("message", parts.clock, size, make(parts).try_out)

@@ -30,11 +30,14 @@ from edge_agent.config import NatsTable
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.sinks.nats.protocol import NatsMessage
 from edge_agent.output.printable import printable
+from edge_agent.session import History, has_forked
+from edge_agent.store import OPENINGS_MAX, Identity
 
 _T = TypeVar("_T")
 #: How messages that belong together are published; see `ways_of`.
 Way = Literal["fast", "atomic", "chained"]
 POSITION: Final = "Edge-Agent-Position"
+OPENING: Final = "Edge-Agent-Opening"
 BATCH: Final = "Edge-Agent-Batch"
 NO_MESSAGE: Final = 10037
 NO_STREAM: Final = 10059
@@ -119,7 +122,8 @@ class _MessageAnswer(msgspec.Struct, frozen=True):
 
 class InStream(NamedTuple):
     """What a stream has of a log: the number of the last message under its subject, 0 for none, and
-    what that one says of the log; ``batch`` is the fast one that it came with.
+    what that one says of the log; ``batch`` is the fast one that it came with, and ``opening`` that
+    of the store which ``upto`` is of, "" where it was not told.
     """
 
     seq: int = 0
@@ -131,11 +135,13 @@ class InStream(NamedTuple):
     resent_upto: int = 0
     subject: str = ""
     batch: str = ""
+    opening: str = ""
 
-    def header(self) -> str:
+    def headers(self) -> list[tuple[str, str]]:
         """As the next message says it."""
         resent = f" {self.resent} {self.resent_upto}" if self.resent else ""
-        return f"{self.epoch} {self.log} {self.moves} {self.upto}{resent}"
+        position = (POSITION, f"{self.epoch} {self.log} {self.moves} {self.upto}{resent}")
+        return [position, (OPENING, self.opening)] if self.opening else [position]
 
 
 def stream_to_make(table: NatsTable, subjects: list[str], version: str) -> bytes:
@@ -256,16 +262,32 @@ def position_of(message: NatsMessage) -> InStream:
     except ValueError:
         headers = ""
     fields = dict(line.partition(":")[::2] for line in headers.split("\r\n"))
-    parts, batch = fields.get(POSITION, "").split(), fields.get(BATCH, "").strip()
-    # It becomes part of a subject, and may be anybody's.
-    batch = batch if batch.isascii() and batch.isalnum() else ""
+    parts = fields.get(POSITION, "").split()
+    # They become part of a subject and of our headers, and may be anybody's.
+    told = (fields.get(name, "").strip() for name in (BATCH, OPENING))
+    batch, opening = (text if text.isascii() and text.isalnum() else "" for text in told)
     there = InStream(answer.message.seq, subject=answer.message.subject, batch=batch)
     if len(parts) not in (4, 6) or not all(map(_is_number, parts[2:])):
         return there
     moves, upto, resent, resent_upto = [*map(int, parts[2:]), 0, 0][:4]
-    return there._replace(
-        epoch=parts[0], log=parts[1], moves=moves, upto=upto, resent=resent, resent_upto=resent_upto
-    )
+    there = there._replace(resent=resent, resent_upto=resent_upto, opening=opening)
+    return there._replace(epoch=parts[0], log=parts[1], moves=moves, upto=upto)
+
+
+def is_of_another(there: InStream, ours: Identity, log: str, floor: int) -> bool:
+    """Whether what the stream has was sent by another history of this store, of which we have been
+    acknowledged everything up to ``floor``: it is a copy, or was set back.
+
+    A hub that does not find an opening among ours may take it for another's. A stream is asked
+    after years, too, and by upstreams that are made anew: an opening that came no further than the
+    oldest one that we remember may be one that we have forgotten.
+    """
+    ends = ours.ends.get(log, ())
+    if len(ends) + 1 >= OPENINGS_MAX and there.upto <= ends[0][1]:
+        return False
+    before = tuple((opening, last + 1) for opening, last in ends)
+    history = History(ours.opening, floor + 1, before)
+    return has_forked(history, there.upto + 1, there.opening)
 
 
 def refusal_of(error: ApiError) -> SinkError:

@@ -4,6 +4,8 @@ Two things make it once, over any outage, and without a clock of the server's:
 
 - **The stream says what it has.** Its last message under the log's subject names the log's number
   that it ends with (``jetstream.py``). What it has is not sent again, after a second or a year.
+  Whether that is of this store's own history, and not of a copy's, its opening tells, by which a
+  store that was set back is noticed, too.
 - **It takes the next only where we left it.** What is published says which message it expects to be
   the last one under the subject; a message of an earlier connection that comes late changes that,
   and what follows is refused until we have looked again.
@@ -57,7 +59,6 @@ from edge_agent.forward.sinks.nats.connection import NETWORK_ERRORS, NatsConnect
 from edge_agent.forward.sinks.nats.jetstream import (
     NO_BATCH,
     NO_STREAM,
-    POSITION,
     UNKNOWN_BATCH,
     WRONG_LAST,
     WRONG_LAST_ID,
@@ -69,6 +70,7 @@ from edge_agent.forward.sinks.nats.jetstream import (
     fast_end,
     in_batch,
     is_final,
+    is_of_another,
     outcome_of,
     position_of,
     refusal_of,
@@ -101,6 +103,7 @@ _LOOKS_MAX: Final = 5
 _CHAIN_MESSAGES: Final = 16
 #: A piece of a batch; each may take as long as the upstream's timeout.
 _PIECE_BYTES: Final = 256 * 1024
+_OTHERS: Final = "a stream has other records under its numbers"
 
 
 class NatsSink(KeyedSink):
@@ -124,7 +127,8 @@ class NatsSink(KeyedSink):
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Connect, look at the stream or make it, and ask what it has of the log. Where that is
-        more than the log has ever given out, this store is an older copy of what it was.
+        more than the log has ever given out, or of another history, this store is an older copy of
+        what it was, or one beside it.
 
         Raises:
             SinkUnavailable: not now.
@@ -139,11 +143,14 @@ class NatsSink(KeyedSink):
             with trio.fail_after(self._patience):
                 self._config = await self._agree()
                 self._there = there = await self._look()
-        is_ours = (there.epoch, there.log) == (self._identity.epoch, self._log)
-        if is_ours and there.upto > resume.last and resume.part != "resend":
-            # This store was set back: its next records would be taken for those that are there.
-            return Resumed(resume.floor + 1, forked="a stream has records that were never here")
-        return Resumed(resume.floor + 1)
+        forked = ""
+        if self._is_ours(there) and resume.part != "resend":
+            # Our records would be taken for those that are there.
+            if there.upto > resume.last:
+                forked = "a stream has records that were never here"
+            elif self._has_forked(resume.floor):
+                forked = _OTHERS
+        return Resumed(resume.floor + 1, forked=forked)
 
     def subject_step(self, log: str) -> ProbeStep:
         """Whether the stream, which was looked at by `open`, takes what is published of ``log``."""
@@ -229,6 +236,9 @@ class NatsSink(KeyedSink):
                 return Acknowledged(batch.last, ahead.records, self._sent_bytes)
             with trio.fail_after(self._patience):
                 self._there = await self._look()
+            if not batch.out_of_order and self._has_forked(batch.first - 1):
+                # By a copy that runs at this moment; `open` will tell.
+                raise SinkUnavailable(_OTHERS, obstacle="there")
             # On a slow way a fast batch may end again and again, and be a bit further each time.
             looks = 0 if self._has(batch) > has else looks + 1
         raise SinkUnavailable(f"somebody else publishes under {self._subjects.filter}", slow=True)
@@ -246,7 +256,7 @@ class NatsSink(KeyedSink):
     def _has(self, batch: Batch) -> int:
         """Up to which number of the log the stream has everything."""
         there = self._there
-        is_ours = (there.epoch, there.log) == (self._identity.epoch, batch.log)
+        is_ours = self._is_ours(there)
         if batch.resent:
             return there.resent_upto if is_ours and there.resent == batch.resent else 0
         is_ours = is_ours and there.moves >= batch.moves and not batch.out_of_order
@@ -301,7 +311,7 @@ class NatsSink(KeyedSink):
             if way == "chained" or n == 1:
                 asked.append(connection.expect(is_final))
             key = f"{place}/{message.first}-{message.last}{variant}"
-            headers = [("Nats-Msg-Id", key), (POSITION, self._after(message, batch).header())]
+            headers = [("Nats-Msg-Id", key), *self._after(message, batch).headers()]
             if n == 1:
                 headers += self._expected()
             if way == "chained":
@@ -334,13 +344,23 @@ class NatsSink(KeyedSink):
         """What the stream will have with ``message``."""
         there, ours = self._there, (self._identity.epoch, batch.log)
         if batch.resent:
-            # How far the order has come says nothing of how far the log has.
-            known = there if (there.epoch, there.log) == ours else InStream(0, *ours)
+            # How far the order has come says nothing of how far the log has, and by whom.
+            known = there if self._is_ours(there) else InStream(0, *ours)
             return known._replace(resent=batch.resent, resent_upto=message.last)
         if batch.out_of_order:
             return there
-        resent = there[5:7] if (there.epoch, there.log) == ours else ()
-        return InStream(0, *ours, batch.moves, message.last, *resent)
+        resent = there[5:7] if self._is_ours(there) else (0, 0)
+        place, opening = (*ours, batch.moves, message.last, *resent), self._identity.opening
+        return InStream(0, *place, opening=opening)
+
+    def _is_ours(self, there: InStream) -> bool:
+        """Whether that is of our log, by the epoch."""
+        return (there.epoch, there.log) == (self._identity.epoch, self._log)
+
+    def _has_forked(self, floor: int) -> bool:
+        """Whether what the stream has is by our epoch, and by no opening of ours."""
+        there = self._there
+        return self._is_ours(there) and is_of_another(there, self._identity, self._log, floor)
 
     async def _ask(self, subject: str, question: bytes = b"") -> NatsMessage:
         return await self._live().ask(subject.encode(), question)

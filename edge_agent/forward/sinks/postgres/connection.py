@@ -57,12 +57,12 @@ class PostgresConnection:
         """What the server calls what each did: ``INSERT 0 10``, ``COMMIT``. Raises as `run`."""
         return [_text(one.command_status) or "" for one in await self.run(statements)]
 
-    async def rows(self, statement: str) -> list[tuple[str | None, ...]]:
-        """The rows of a question, as text. Raises as `run`."""
-        results = await self.run(statement)
-        if len(results) != 1 or results[0].nfields < 1:
+    async def rows(self, statements: str) -> list[tuple[str | None, ...]]:
+        """The rows of a question, the last of the statements, as text. Raises as `run`."""
+        results = await self.run(statements)
+        if not results or results[-1].nfields < 1:
             raise PostgresError("a question has no answer: what is there speaks no PostgreSQL", "")
-        (result,) = results
+        result = results[-1]
         return [
             tuple(_text(result.get_value(row, column)) for column in range(result.nfields))
             for row in range(result.ntuples)

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from edge_agent.errors import SinkRefused
 from edge_agent.forward.run_columns import UNSAYABLE
 from edge_agent.forward.sinks.http.body import strange
 from edge_agent.values.aggregates import THINNED_SOURCE
@@ -61,6 +62,12 @@ class RenderedRows(NamedTuple):
     number: int
     body: bytes
     refused: dict[int, str]
+
+    def raise_refused(self) -> None:
+        """Raises SinkRefused where there are records that cannot be stored."""
+        if self.refused:
+            first, reason = next(iter(self.refused.items()))
+            raise SinkRefused(f"record {first}: {reason}", records=self.refused)
 
 
 def render_rows(records: Iterable[Record], agent: str, epoch: str) -> RenderedRows:

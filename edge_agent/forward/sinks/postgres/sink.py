@@ -7,7 +7,9 @@
 
 It is acknowledged by the answer to COMMIT, which PostgreSQL gives when its log is on the disk
 (``synchronous_commit`` is switched on). A batch whose answer was lost comes again and conflicts
-with itself: nothing is done, and that is acknowledged.
+with itself: nothing is done, and that is acknowledged. Where fewer rows were put in than were sent,
+it is looked first whether those that are there are the same records (`Target.others`): a store that
+was set back gives its numbers a second time, and becomes another one before anything is lost.
 
 psycopg is 5 MB of memory and a fifth of a second of imports, so it is loaded, in a thread, by the
 first connection: an upstream that rests, or has had nothing to be sent, goes without.
@@ -16,6 +18,9 @@ first connection: an upstream that rests, or has had nothing to be sent, goes wi
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -25,13 +30,13 @@ import trio
 
 from edge_agent import __version__
 from edge_agent.config import PostgresTable, Upstream
-from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
+from edge_agent.errors import SinkError, SinkUnavailable
 from edge_agent.forward.credentials import read_secret
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep, probe_by_sending
-from edge_agent.forward.sink import Acknowledged, Batch, SinkParts
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
-from edge_agent.forward.sinks.postgres.sqlstates import PostgresError, sink_error
+from edge_agent.forward.sinks.postgres.sqlstates import NO_QUESTION, PostgresError, sink_error
 from edge_agent.forward.sinks.postgres.table import Target
 from edge_agent.net.access import is_loopback
 from edge_agent.output.printable import printable, why
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from edge_agent.forward.sinks.postgres.connection import PostgresConnection
 
 _PORT: Final = 5432
+_OTHERS: Final = "a table has other records under its numbers"
 
 
 class PostgresSink(KeyedSink):
@@ -51,28 +57,40 @@ class PostgresSink(KeyedSink):
         table = parts.upstream.postgres or PostgresTable()
         self._target = Target(table.table, create=table.create)
         self._connection: PostgresConnection | None = None
+        #: The epoch under whose numbers the table has other records.
+        self._forked = ""
+
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
+        """Nothing to agree on, but where the batch before has shown that this store is a copy."""
+        resumed = await super().open(nursery, resume)
+        return replace(resumed, forked=_OTHERS * (self._identity.epoch == self._forked))
 
     async def _send(self, batch: Batch) -> Acknowledged:
         rows: RenderedRows = await self._run_blocking(self._rows, batch)
         if rows.number:
-            await self._store(await self._connected(), rows, "BEGIN; ", "COMMIT")
-        if rows.refused:
-            first, reason = next(iter(rows.refused.items()))
-            raise SinkRefused(f"record {first}: {reason}", records=rows.refused)
+            connection = await self._connected()
+            new = await self._store(connection, rows, "BEGIN; ", "COMMIT")
+            # What an order sends once more may be minutes, of other times than their records had.
+            if new < rows.number and not batch.resent:
+                await self._compare(connection, rows)
+        rows.raise_refused()
         return Acknowledged(batch.last, rows.number, len(rows.body) if rows.number else 0)
 
-    async def try_out(self, record: Record) -> None:
-        """Put a record that is in no log into the table, and roll back, also a table that was made.
+    async def try_out(self, record: Record) -> str:
+        """Put a record that is in no log into the table, and roll back, also a table that was made:
+        what a person is told.
 
         Raises:
             SinkUnavailable, SinkRefused: as `send`.
         """
         agent, epoch = self._identity.agent_id, self._identity.epoch
         rows = await self._run_blocking(render_rows, [record], agent, epoch)
+        rows.raise_refused()
         try:
-            await self._store(await self._connected("BEGIN"), rows, "", "ROLLBACK")
+            await self._store(await self._connected(trial=True), rows, "", "ROLLBACK")
         finally:
             await self.aclose()
+        return f"logged in; the table {self._target.name} took a row, which was rolled back"
 
     def _rows(self, batch: Batch) -> RenderedRows:
         records = batch.records(self._matches)
@@ -80,15 +98,46 @@ class PostgresSink(KeyedSink):
 
     async def _store(
         self, connection: PostgresConnection, rows: RenderedRows, begin: str, end: str
-    ) -> None:
-        failure: SinkError
-        try:
+    ) -> int:
+        """Put them into the table; how many were new."""
+        with self._border(rows):
             await connection.copy(begin + self._target.copy, rows.body)
             done = await connection.statuses(f"{self._target.put}; {end}")
-            if done[-1:] == [end]:
-                return
-            told = f"{printable(done[-1][:100]) if done else 'nothing'} instead of {end}"
-            failure = SinkUnavailable(told, obstacle="there")
+            if done[-1:] != [end]:
+                told = f"{printable(done[-1][:100]) if done else 'nothing'} instead of {end}"
+                raise SinkUnavailable(told, obstacle="there")
+            _, _, count = "".join(done[-2:-1]).rpartition(" ")  # Of INSERT 0 COUNT.
+            return int(count) if count.isdecimal() else 0
+
+    async def _compare(self, connection: PostgresConnection, rows: RenderedRows) -> None:
+        """Look whether those that were not new are the same records.
+
+        Raises:
+            SinkUnavailable: they are others; `open` tells.
+        """
+        epoch = self._identity.epoch
+        with self._border(rows):
+            await connection.copy("BEGIN; " + self._target.copy, rows.body)
+            try:
+                others = await connection.rows(self._target.others(epoch))
+            except PostgresError as error:
+                if not error.sqlstate.startswith(NO_QUESTION):
+                    raise
+                others = []  # A table that we may not read, or of types of its own, says nothing.
+            await connection.run("ROLLBACK")
+            if others:
+                self._forked = epoch
+                raise SinkUnavailable(_OTHERS, obstacle="there")
+
+    @contextmanager
+    def _border(self, rows: RenderedRows) -> Iterator[None]:
+        """What goes wrong with a batch, as the sink's errors."""
+        failure: SinkError
+        try:
+            yield
+            return
+        except SinkError as error:
+            failure = error
         except PostgresError as error:
             failure = sink_error(str(error), error.sqlstate)
         except trio.TooSlowError:
@@ -99,9 +148,9 @@ class PostgresSink(KeyedSink):
     def _no_answer(self) -> str:
         return f"no answer within {self._upstream.timeout:g} s"
 
-    async def _connected(self, first: str = "") -> PostgresConnection:
-        """The connection that is open, or a new one that is ready for rows; ``first`` is run
-        before that.
+    async def _connected(self, *, trial: bool = False) -> PostgresConnection:
+        """The connection that is open, or a new one that is ready for rows: for a ``trial`` in a
+        transaction, in which everything was made that was missing.
         """
         if self._connection is not None and self._connection.is_good:
             return self._connection
@@ -116,9 +165,9 @@ class PostgresSink(KeyedSink):
         parameters, host = await self._run_blocking(parameters_of, upstream)
         try:
             self._connection = await driver.connect(parameters, host, upstream.timeout)
-            if first:
-                await self._connection.run(first)
             await self._target.prepare(self._connection, upstream.timeout)
+            if not trial:
+                await self._connection.run("COMMIT")
         except PostgresError as error:
             raise sink_error(str(error), error.sqlstate, log_in=True) from error
         except trio.TooSlowError:
@@ -167,11 +216,4 @@ def make(parts: SinkParts) -> PostgresSink:
 
 async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
     """Log in and put a row of about ``size`` bytes into the table, all of it rolled back."""
-    sink = make(parts)
-
-    async def send(record: Record) -> str:
-        await sink.try_out(record)
-        table = (parts.upstream.postgres or PostgresTable()).table
-        return f"logged in; the table {table} took a row, which was rolled back"
-
-    return await probe_by_sending("row", parts.clock, size, send)
+    return await probe_by_sending("row", parts.clock, size, make(parts).try_out)

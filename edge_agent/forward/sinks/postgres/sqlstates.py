@@ -26,7 +26,10 @@ from edge_agent.output.printable import printable
 _CONTENT: Final = frozenset(("22", "23", "44", "54", "P0"))
 _FOR_A_PERSON: Final = frozenset(("28", "3D", "3F", "42", "0A"))
 _NOT_NULL: Final = "23502"
+#: Begins what is said of a question that cannot be asked: no right to, or types do not compare.
+NO_QUESTION: Final = "42"
 _CANCELLED: Final = "57014"
+_READ_ONLY: Final = "25006"
 #: What libpq says of a login that failed has no SQLSTATE. These pass by themselves.
 _PASSES: Final = (
     "starting up", "shutting down", "recovery", "too many", "remaining connection slots",
@@ -51,6 +54,9 @@ def sink_error(message: str, sqlstate: str, *, log_in: bool = False) -> SinkErro
     text = printable(message)[:500]
     if sqlstate:
         text = f"{text} (SQLSTATE {sqlstate})"
+    if sqlstate == _READ_ONLY:
+        # It speaks of the first statement that it met, which made our temporary table.
+        text = f"it takes no writes now (a replica, or default_transaction_read_only): {text}"
     kind = sqlstate[:2]
     if sqlstate == _NOT_NULL or kind in _FOR_A_PERSON:
         return SinkUnavailable(text, slow=True, obstacle="there")

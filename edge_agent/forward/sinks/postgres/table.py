@@ -4,6 +4,13 @@ The table is made where it is missing. One that is there may have further column
 indexes, be partitioned, or be a TimescaleDB hypertable; whether our rows fit is asked of PostgreSQL
 itself, by an INSERT of none. What it has to have is a unique key of epoch, log, seq and variant,
 with whatever else of a row: without one a batch that is sent again would be there twice.
+
+A row that is left out, as its key is there, is the same record again, unless this store was set
+back and has given the number to another one. `Target.others` asks for such: for a record of ours
+that has another time than the row, where neither time is one that is ever put right (``sensor`` and
+``synced``). Nothing else that is the same for a record for good is sure to be the same in a table
+of a person's own, who may rename streams or change fields there; and a false alarm sends records
+twice. So what a clock dated that was not set is taken at its word.
 """
 
 from __future__ import annotations
@@ -33,8 +40,8 @@ class Target:
     """
 
     def __init__(self, name: str, *, create: bool) -> None:
-        self._name, self._create = name, create
-        quoted = ".".join(f'"{part}"' for part in name.split("."))
+        self.name, self._create = name, create
+        self._quoted = quoted = ".".join(f'"{part}"' for part in name.split("."))
         columns = ", ".join(f"{column} {kind} NOT NULL" for column, kind in COLUMNS.items())
         self._made = (
             f"CREATE TABLE IF NOT EXISTS {quoted} ({columns}, PRIMARY KEY ({', '.join(KEY)}))"
@@ -45,9 +52,17 @@ class Target:
         self.copy = f"COPY {_BATCH} ({_NAMES}) FROM STDIN (FORMAT binary)"
         #: Puts those that are new into the table; both are of one transaction.
         self.put = ""
+        self._limited = self._others = ""
+
+    def others(self, epoch: str) -> str:
+        """Statements, the last one a question with a row where the table has other records under
+        numbers of ``epoch`` than the batch that was copied in this transaction.
+        """
+        return f"{self._limited}{self._others} AND epoch = '{epoch}' LIMIT 1"
 
     async def prepare(self, connection: PostgresConnection, timeout: float) -> None:
-        """Settings, the table, and a table for a batch that lasts as long as the connection.
+        """Settings, the table, and a table for a batch that lasts as long as the connection: in a
+        transaction that is left open, to be committed, or rolled back where this is a trial.
 
         Raises:
             PostgresError: what the server says; there is no table, or it does not fit.
@@ -56,28 +71,35 @@ class Target:
         # A server that waits for a lock would otherwise do so long after we have gone.
         limit = max(int(timeout * 1000), 100)
         await connection.run(
-            f"SET synchronous_commit = on; SET lock_timeout = {limit};"
+            f"BEGIN; SET synchronous_commit = on; SET lock_timeout = {limit};"
             " SET client_min_messages = warning"
         )
         row, *_ = await connection.rows(f"SELECT {self._found}") or [(None,)]
         (found, *_) = row
         if found is None and self._create:
             try:
-                await connection.run(self._made)
+                await connection.run(f"SAVEPOINT missing; {self._made}")
             except PostgresError as error:
                 if error.sqlstate not in _MADE_MEANWHILE:
                     raise
+                await connection.run("ROLLBACK TO missing")
         elif found is None:
             raise SinkUnavailable(
-                f"there is no table {self._name}, and postgres.create is false", slow=True
+                f"there is no table {self.name}, and postgres.create is false", slow=True
             )
         columns = ", ".join(f"{column} {kind}" for column, kind in COLUMNS.items())
         await connection.run(f"CREATE TEMP TABLE {_BATCH} ({columns}) ON COMMIT DELETE ROWS")
         await connection.run(self._insert)
         # Of that key alone: what another one of the table refuses is refused, and not left out.
-        key = ", ".join(sorted(await self._key(connection)))
-        insert = f"{self._insert} ON CONFLICT ({key}) DO NOTHING"
-        self.put = f"SET LOCAL statement_timeout = {limit}; {insert}"
+        key = sorted(await self._key(connection))
+        self._limited = f"SET LOCAL statement_timeout = {limit}; "
+        self.put = f"{self._limited}{self._insert} ON CONFLICT ({', '.join(key)}) DO NOTHING"
+        # Row by row, by the key: a join might read all of a table that has been filled for years.
+        same = " AND ".join(f"there.{name} = batch.{name}" for name in (*key, "time_quality"))
+        self._others = (
+            f"SELECT 1 FROM {_BATCH} AS batch WHERE time_quality IN ('sensor', 'synced')"
+            f" AND time_ns <> (SELECT there.time_ns FROM {self._quoted} AS there WHERE {same})"
+        )
 
     async def _key(self, connection: PostgresConnection) -> set[str]:
         """The columns by which repeats are known."""
@@ -92,7 +114,7 @@ class Target:
             if set(KEY) <= key <= COLUMNS.keys():
                 return key
         raise SinkUnavailable(
-            f"the table {self._name} has no unique key by which repeats are known:"
-            f" ALTER TABLE {self._name} ADD UNIQUE ({', '.join(KEY)})",
+            f"the table {self.name} has no unique key by which repeats are known:"
+            f" ALTER TABLE {self.name} ADD UNIQUE ({', '.join(KEY)})",
             slow=True,
         )

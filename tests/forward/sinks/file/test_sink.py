@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ from edge_agent.config import Duration, FileTable, Size
 from edge_agent.errors import ConfigError, SinkRefused, SinkUnavailable
 from edge_agent.extras import library_needed
 from edge_agent.forward import Forwarder, make_sink
-from edge_agent.forward.sink import Batch, LaneResume, SinkParts
+from edge_agent.forward.sink import Batch, LaneResume, Part, SinkParts
 from edge_agent.forward.sinks.file import sink as sink_module
 from edge_agent.forward.sinks.file.names import parse_name
 from edge_agent.forward.sinks.file.sink import FileSink, folder_of, make, probe
@@ -47,6 +48,35 @@ async def test_a_batch_is_a_file_and_again_the_same_file(tmp_path: Path) -> None
         assert name is not None
         assert (name.first, name.last, name.records, name.log) == (2, 4, 3, "main")
         assert [line["fields"]["n"] for line in lines_in(stick)] == [1, 2, 3]
+
+
+async def test_a_store_that_was_set_back_is_noticed_by_the_numbers_of_files(
+    tmp_path: Path,
+) -> None:
+    stick, near, image = tmp_path / "stick", tmp_path / "a", tmp_path / "image"
+
+    async def used(start: int, *, part: Part = "live") -> tuple[int, str]:
+        """Three records come and are a file: the highest number, and why it is a copy."""
+        async with running_station(near) as station, trio.open_nursery() as nursery:
+            sink, last = sink_in(station, stick), station.log.last_seq("main")
+            resumed = await sink.open(nursery, LaneResume(last, 1, last, None, part=part))
+            if not resumed.forked:
+                last = await station.put(3, start=start)
+                await sink.send(await batch_of(station, last - 2, last))
+            return last, resumed.forked
+
+    assert await used(0) == (3, "")
+    shutil.copytree(near, image)
+    # Neither a restart nor the same file once more, nor others' files.
+    (stick / "0-9.txt").write_text("somebody's")
+    for turn in (1, 2):
+        assert await used(10 * turn) == (3 * turn + 3, "")
+    shutil.rmtree(near)
+    shutil.copytree(image, near)
+    assert await used(50) == (3, "a folder has records that were never here")
+    assert [line["fields"]["n"] for line in lines_in(stick)] == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    # Of an order `last` is where that ends.
+    assert await used(60, part="resend") == (6, "")
 
 
 async def test_a_range_without_a_record_has_a_file_where_import_asks_for_it(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from edge_agent.forward.sinks.nats.jetstream import (
     fast_end,
     fast_reply,
     is_final,
+    is_of_another,
     outcome_of,
     position_of,
     refusal_of,
@@ -31,6 +33,7 @@ from edge_agent.forward.sinks.nats.jetstream import (
     ways_of,
 )
 from edge_agent.forward.sinks.nats.protocol import NatsMessage
+from edge_agent.store import OPENINGS_MAX, Identity
 
 
 def answer(body: object) -> NatsMessage:
@@ -58,8 +61,12 @@ def test_nobody_who_listens_is_no_acknowledgement() -> None:
 
 def test_the_last_message_says_what_the_stream_has() -> None:
     there = InStream(7, "e0", "main", 2, 4711)
-    header = f"NATS/1.0\r\nNats-Msg-Id: x\r\n{POSITION}: {there.header()}\r\n\r\n"
+    ((_, told),) = there.headers()
+    header = f"NATS/1.0\r\nNats-Msg-Id: x\r\n{POSITION}: {told}\r\n\r\n"
     assert position_of(stored(header.encode())) == there
+    (_, (name, opening)) = there._replace(opening="ab12").headers()
+    whose = header.replace("\r\n\r\n", f"\r\n{name}: {opening}\r\n\r\n")
+    assert position_of(stored(whose.encode())) == there._replace(opening="ab12")
     more = header.replace("\r\n\r\n", f"\r\n{BATCH}: b1\r\n\r\n")
     assert position_of(stored(more.encode())) == there._replace(batch="b1")
 
@@ -143,3 +150,23 @@ def test_a_fast_batch_is_told_by_where_its_answers_go() -> None:
     flow = [{"type": "ack", "seq": 0, "msgs": 5}, {"type": "gap", "last_seq": 1, "seq": 3}]
     assert not any(is_final(NatsMessage(b"r", msgspec.json.encode(one))) for one in flow)
     assert is_final(answer({"stream": "E", "seq": 5})) and is_final(NatsMessage(b"r", b"", 503))
+
+
+def test_an_opening_that_is_none_of_ours_or_came_further_is_of_another_history() -> None:
+    ends = tuple((f"o{n}", 10 * n) for n in range(1, 4))
+    ours = Identity("5" * 32, "e0", "a" * 12, 1, opening="now", ends={"main": ends})
+
+    def is_another(opening: str, upto: int, floor: int = 0, who: Identity = ours) -> bool:
+        there = InStream(7, "e0", "main", 0, upto, opening=opening)
+        return is_of_another(there, who, "main", floor)
+
+    assert not is_another("now", 99)
+    assert [is_another("o2", upto) for upto in (1, 20, 21)] == [False, False, True]
+    assert is_another("other", 5) and not is_another("other", 5, floor=5)
+    # Of an older version, and of an opening that is older than all that are remembered.
+    assert not is_another("", 99)
+    many = tuple((f"o{n}", 10 * n) for n in range(1, OPENINGS_MAX))
+    full = replace(ours, ends={"main": many})
+    assert [is_another("other", upto, who=full) for upto in (10, 11)] == [False, True]
+    # A log that is new since then.
+    assert not is_of_another(InStream(7, "e0", "new", 0, 5, opening="now"), ours, "new", 0)

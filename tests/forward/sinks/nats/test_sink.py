@@ -4,6 +4,7 @@ sinks promise."""
 from __future__ import annotations
 
 import random
+import shutil
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,18 +18,21 @@ import pytest
 import trio
 from msgspec import structs
 
-from edge_agent.config import NatsTable, Upstream
+from edge_agent.config import Duration, NatsTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.sink import Batch, LaneResume, Part
 from edge_agent.forward.sinks.nats.connection import NatsConnection
-from edge_agent.forward.sinks.nats.jetstream import BATCH, POSITION, InStream, fast_reply
+from edge_agent.forward.sinks.nats.jetstream import BATCH, OPENING, InStream, fast_reply
 from edge_agent.forward.sinks.nats.protocol import publish
 from edge_agent.forward.sinks.nats.sink import NatsSink, probe
 from edge_agent.store import Entry
 from tests.forward.contract import Courier, sink_for
 from tests.forward.sinks.nats.server import NatsServer, Reader, nats_server
 from tests.forward.support import Station, make_run, parts_for, running_station, until, upstream
+from tests.forward.thinned import THIN
+from tests.forward.thinned import fill as fill_and_thin
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S
 
 
@@ -110,6 +114,133 @@ async def test_a_stream_that_has_more_than_was_ever_given_out_tells_that_the_sto
                 nursery.cancel_scope.cancel()
 
 
+async def filled(near: Path, server: NatsServer, *starts: int) -> tuple[int, int]:
+    """Open the store, put ten records from each number on, and send all: how often it was found to
+    be a copy, and its last seq.
+    """
+    async with running_station(near) as station:
+        async with draining(station, upstream(server.url, timeout=PATIENCE_S)) as lane:
+            for start in starts:
+                last = await station.put(10, start=start)
+            await until(partial(reached, lane, last))
+        copied = station.engine.identity.copied
+        return copied.times if copied else 0, station.log.last_seq("main")
+
+
+@pytest.mark.parametrize("offered", ["allow_batched", "allow_atomic", ""])
+async def test_a_store_that_was_set_back_and_has_more_than_before_is_noticed_and_loses_nothing(
+    tmp_path: Path, offered: str
+) -> None:
+    near, image = tmp_path / "near", tmp_path / "image"
+    with nats_server(tmp_path / "far") as server:
+        made(server, **{offered: True} if offered else {})
+        await filled(near, server, 0)
+        shutil.copytree(near, image)
+        assert await filled(near, server, 100, 110) == (0, 30)
+        shutil.rmtree(near)
+        shutil.copytree(image, near)
+        async with running_station(near) as station:  # And is filled where nobody can be asked.
+            for start in range(200, 300, 10):
+                await station.put(10, start=start)
+        assert await filled(near, server, 300) == (1, 120)
+        assert await filled(near, server, 310) == (1, 130)
+        there = stored(server)
+        assert {*there} == {*range(10), *range(100, 120), *range(200, 320)}
+        # What was sent before the image was made, it may have without knowing that it arrived.
+        assert [n for n in there if n >= 100] == [*range(100, 120), *range(200, 320)]
+
+
+async def test_a_copy_that_runs_beside_the_original_is_noticed_while_both_send(
+    tmp_path: Path,
+) -> None:
+    near, image = tmp_path / "near", tmp_path / "image"
+    with nats_server(tmp_path / "far") as server:
+        await filled(near, server, 0)
+        shutil.copytree(near, image)
+        up = upstream(server.url, timeout=PATIENCE_S)
+        async with (
+            running_station(near) as first,
+            running_station(image) as second,
+            draining(first, up) as lane,
+            draining(second, up) as other,
+        ):
+            await first.put(10, start=100)
+            await until(partial(reached, lane, 20))
+            for start in range(200, 230, 10):  # Ten of these would be known by their numbers.
+                await second.put(10, start=start)
+            await until(partial(reached, other, 40))
+            assert second.engine.identity.copied and not first.engine.identity.copied
+            await first.put(10, start=110)
+            await until(partial(reached, lane, 30))
+        assert {*stored(server)} == {*range(10), *range(100, 120), *range(200, 230)}
+
+
+async def test_no_restart_makes_a_store_another_one(tmp_path: Path) -> None:
+    """Whatever the floor is and how long ago: killed, made anew, 40 times without an answer."""
+    near = tmp_path / "near"
+    with nats_server(tmp_path / "far") as server:
+        for turn in range(3):
+            assert await filled(near, server, turn * 10) == (0, turn * 10 + 10)
+        for openings in range(1, 43):
+            async with running_station(near) as station:
+                if openings > 38 or openings in (1, 2, 20):
+                    sink = sink_for(station, server.url, {})
+                    for floor in (0, 25, 30):
+                        async with trio.open_nursery() as nursery:
+                            resumed = await sink.open(nursery, LaneResume(floor, 1, 30, None))
+                            await sink.aclose()
+                        assert not resumed.forked
+        assert await filled(near, server, 30) == (0, 40)
+        assert stored(server) == [*range(40)]
+
+
+async def test_messages_of_an_older_version_are_taken_at_their_word(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "far") as server:
+        async with courier_to(server, tmp_path) as courier:
+            identity = courier.station.log.identity
+            there = InStream(0, identity.epoch, "main", 0, 4)
+            with Reader(server.port) as reader:
+                made(server)
+                body = b"".join(b'{"fields":{"n":%d}}\n' % n for n in range(4))
+                subject = f"edge.{identity.agent_id}.main".encode()
+                to = b"_INBOX.reader"
+                reader.say(publish(subject, body, there.headers(), to))
+            async with opened(courier) as sink:
+                assert (await sink.send(await whole(courier, 1, 6))).records == 2
+            assert stored(server) == [0, 1, 2, 3, 4, 5]
+            with Reader(server.port) as reader:
+                got = reader.ask("$JS.API.STREAM.MSG.GET.EDGE", {"seq": 2})["message"]
+            headers = b64decode(got["hdrs"]).decode()
+            assert f"{OPENING}: {identity.opening}\r\n" in headers
+
+
+async def test_what_is_sent_once_more_does_not_hide_that_the_stream_is_of_another_history(
+    tmp_path: Path,
+) -> None:
+    """It says again up to where the log was there, and so whose that was."""
+    near, image = tmp_path / "near", tmp_path / "image"
+    with nats_server(tmp_path / "far") as server:
+        await filled(near, server, 0)
+        shutil.copytree(near, image)
+        await filled(near, server, 100, 110)
+        async with running_station(image) as station:
+            for start in range(200, 250, 10):
+                await station.put(10, start=start)
+            courier = Courier(station, sink_for(station, server.url, {}))
+            cases: list[tuple[Part, dict[str, int], bool]] = [
+                ("resend", {"resent": 1}, False),
+                ("resend", {"again": 3}, False),
+                ("live", {}, True),
+            ]
+            for part, more, forked in cases:
+                async with trio.open_nursery() as nursery:
+                    resume = LaneResume(10, 1, 60, None, part=part)
+                    assert bool((await courier.sink.open(nursery, resume)).forked) is forked
+                    if more:
+                        await courier.sink.send(await whole(courier, 1, 10, **more))
+                    await courier.sink.aclose()
+
+
 @pytest.mark.parametrize(
     "offered, said", [("allow_batched", BATCH), ("allow_atomic", "Nats-Batch-Id"), ("", "")]
 )
@@ -176,7 +307,7 @@ async def test_what_is_left_of_a_fast_batch_comes_late_and_is_not_stored(tmp_pat
             def of_old(n: int) -> bytes:
                 """A message as an earlier connection, or life, of this agent has sent it."""
                 there = InStream(0, identity.epoch, "main", 0, n)
-                headers = [(POSITION, there.header()), (BATCH, "old")]
+                headers = [*there.headers(), (BATCH, "old")]
                 if n == 1:
                     headers.append(("Nats-Expected-Last-Subject-Sequence", "0"))
                 body = b'{"fields":{"n":%d}}\n' % (n - 1)
@@ -378,3 +509,51 @@ async def test_trying_one_out_tells_a_stream_that_takes_other_subjects(tmp_path:
                 opening, step = await probe(parts_for(station, given), 100)
                 assert (opening.good, step.good) == (True, good)
             assert "the stream EDGE takes edge.*.*, and not plant." in step.told
+
+
+async def test_thinned_blocks_old_records_and_orders_make_no_store_another_one(
+    tmp_path: Path,
+) -> None:
+    near, clock = tmp_path / "near", ManualClock()
+
+    @asynccontextmanager
+    async def station_opened() -> AsyncIterator[Station]:
+        async with running_station(near, settings=THIN, clock=clock) as station:
+            yield station
+            assert station.engine.identity.copied is None
+
+    with nats_server(tmp_path / "far") as server:
+        up = upstream(server.url, timeout=PATIENCE_S)
+        async with station_opened() as station:
+            await fill_and_thin(station)
+            last = station.log.last_seq("main")
+            async with draining(station, up) as lane:
+                await until(partial(reached, lane, last))
+        # Nobody knows what arrived of it, and some is sent once more by order.
+        async with station_opened() as station:
+            sink = sink_for(station, server.url, {})
+            items = tuple(await station.log.read("main", 0, 1 << 20))[:3]
+            again = Batch("main", items[0].first, items[-1].last, items, resent=1)
+            parts: tuple[Part, ...] = ("live", "resend", "live")
+            for part in parts:
+                async with trio.open_nursery() as nursery:
+                    resume = LaneResume(0, 1, last, None, part=part)
+                    assert not (await sink.open(nursery, resume)).forked
+                    if part == "resend":
+                        assert (await sink.send(again)).records
+                    await sink.aclose()
+        # What came meanwhile is too old to be sent.
+        async with station_opened() as station:
+            for n in range(20):
+                await station.arrive(60, start=n)
+            clock.advance(7200.0)
+            old = upstream(server.url, timeout=PATIENCE_S, max_age=Duration(3600))
+            async with draining(station, old) as lane:
+                await station.arrive(1)
+                await until(partial(reached, lane, last + 20 * 60 + 1))
+        async with station_opened() as station, draining(station, up) as lane:
+            await station.arrive(1)
+            await until(partial(reached, lane, last + 20 * 60 + 2))
+        with Reader(server.port) as reader:
+            seqs = {one["seq"] for one in reader.records()}
+        assert {seq for seq in seqs if seq > last} == {last + 20 * 60 + 1, last + 20 * 60 + 2}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,10 @@ from benchmarks.ports import free_port
 from benchmarks.upstreams.servers import Postgres, postgresql
 from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
-from edge_agent.forward.sinks.postgres.sink import parameters_of, probe
+from edge_agent.forward.probing import probe_record
+from edge_agent.forward.sink import Batch, LaneResume
+from edge_agent.forward.sinks.postgres.sink import PostgresSink, parameters_of, probe
+from edge_agent.store import Position
 from tests.forward.sinks.influx.test_sink import forwarding, is_below, put, sent
 from tests.forward.sinks.postgres.server import new_database
 from tests.forward.sinks.postgres.side import secret_file
@@ -139,6 +144,16 @@ async def test_what_a_person_has_to_change_is_said_in_a_sentence(
         assert isinstance(error, SinkUnavailable) and error.slow and said in str(error)
 
 
+async def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        await sent_one(station, configured)
+        name = psql.keywords["database"]
+        await ask(psql, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        error = await refused(station, configured)
+        assert isinstance(error, SinkUnavailable) and not error.slow
+        assert str(error).startswith("it takes no writes now (a replica, or default_trans")
+
+
 async def test_a_lock_that_somebody_holds_is_waited_for_no_longer_than_the_timeout(
     tmp_path: Path,
 ) -> None:
@@ -238,6 +253,148 @@ async def test_a_server_that_is_killed_has_every_record_once(tmp_path: Path) -> 
             assert await ask(
                 psql, "SELECT count(*), count(DISTINCT seq), max(seq) FROM records"
             ) == ["10000|10000|10000"]
+
+
+async def test_a_table_that_somebody_else_makes_meanwhile_ends_no_trial(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        await put(station, {"t": 1})
+        made = "CREATE TABLE records (LIKE other INCLUDING ALL)"
+        await sent(station, structs.replace(configured, postgres=PostgresTable(table="other")))
+        for trial in (True, False):
+            async with trio.open_nursery() as nursery:
+                slow = f"BEGIN; {made}; GRANT ALL ON records TO edge; SELECT pg_sleep(1); COMMIT"
+                nursery.start_soon(ask, psql, slow)
+                asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+                while await ask(psql, asked) == ["0"]:
+                    await trio.sleep(0.01)
+                # It is not there yet, and its name is taken.
+                if trial:
+                    (step,) = await probe(parts_for(station, configured), 100)
+                    assert step.good, step
+                else:
+                    assert (await sent(station, configured)).records == 1
+            assert await ask(psql, "SELECT count(*) FROM records") == ["0" if trial else "1"]
+            await ask(psql, "DROP TABLE records")
+
+
+async def test_a_record_that_cannot_be_stored_is_no_good_trial(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, _):
+        record = structs.replace(probe_record(0, 100, synced=True), fields={"s": "a\x00b"})
+        with pytest.raises(SinkRefused, match="record 1: a text with the character 0"):
+            await PostgresSink(parts_for(station, configured)).try_out(record)
+
+
+class Card:
+    """A store on a card, sent to the database each time that it is in use."""
+
+    def __init__(self, near: Path, configured: Upstream) -> None:
+        self.near, self._configured = near, configured
+
+    async def used(self, *fields: dict[str, Any]) -> int:
+        """Records come and are sent; how often it was found to be a copy by now."""
+        async with running_station(self.near) as station:
+            if fields:
+                await put(station, *fields)
+            async with forwarding(station, self._configured) as lane:
+                await until(lambda: lane.statistics().backlog_records == 0)
+                assert lane.statistics().floor == station.log.last_seq("main")
+            copied = station.engine.identity.copied
+            return copied.times if copied else 0
+
+
+def at(minute: int, count: int, **more: Any) -> list[dict[str, Any]]:
+    return [
+        {"time": f"2026-11-22T10:{minute:02}:{n:02}Z", "n": 100 * minute + n, **more}
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("order", ["live first", "in order"])
+async def test_a_store_that_was_set_back_is_noticed_by_its_rows_and_loses_none(
+    tmp_path: Path, order: str
+) -> None:
+    server, name = await trio.to_thread.run_sync(new_database)
+    configured = to(server, name, tmp_path, order=order)
+    card, image = Card(tmp_path / "near", configured), tmp_path / "image"
+    psql = partial(server.psql, database=name)
+    assert await card.used(*at(0, 10)) == 0
+    shutil.copytree(card.near, image)
+    assert await card.used(*at(1, 10)) == 0
+    shutil.rmtree(card.near)
+    shutil.copytree(image, card.near)
+    # More than there were, and then other ones.
+    assert await card.used(*at(2, 30)) == 1
+    assert await card.used(*at(3, 5)) == 1
+    found = "SELECT DISTINCT (fields->>'n')::int AS n FROM records ORDER BY n"
+    assert [int(n) for n in await ask(psql, found)] == [
+        100 * minute + n for minute, count in enumerate((10, 10, 30, 5)) for n in range(count)
+    ]
+
+
+async def test_rows_that_are_there_already_make_no_copy(tmp_path: Path) -> None:
+    """A position that was lost, restarts, rows that a person has changed, a table for two."""
+    server, name = await trio.to_thread.run_sync(new_database)
+    configured, psql = to(server, name, tmp_path), partial(server.psql, database=name)
+    card, image = Card(tmp_path / "near", configured), tmp_path / "image"
+    assert await card.used(*at(0, 5)) == 0
+    shutil.copytree(card.near, image)
+    assert await card.used({"n": 7}, *at(1, 20)) == 0
+    await ask(psql, "UPDATE records SET stream = 'mine', fields = '{}', source = 'x'")
+    for again in range(3):
+        async with running_station(card.near) as station:
+            await consumer_rewind(station, configured)
+        assert await card.used(*at(2 + again, 1)) == 0
+    count = await ask(psql, "SELECT count(*) FROM records")
+    assert count == ["29"]
+
+
+async def consumer_rewind(station: Station, configured: Upstream) -> None:
+    """As if no acknowledgement had become durable."""
+    position = Position(configured.consumer, "main", 0, rewind=True)
+    await station.log.acknowledge(position, durable=True)
+
+
+async def test_what_an_order_sends_once_more_may_have_other_times(tmp_path: Path) -> None:
+    """As minutes have that history gives in the place of records."""
+    async with database(tmp_path) as (station, configured, psql):
+        await put(station, *at(0, 3))
+        await sent(station, configured)
+        await ask(psql, "UPDATE records SET time_ns = time_ns - 1")
+        sink = PostgresSink(parts_for(station, configured))
+        items = tuple(await station.log.read("main", 0))
+        async with trio.open_nursery() as nursery:
+            resume = LaneResume(0, 1, 3, None)
+            for resent, forked in ((1, False), (0, True)):
+                await sink.open(nursery, resume)
+                with pytest.raises(SinkUnavailable) if forked else nullcontext():
+                    await sink.send(Batch("main", 1, 3, items, resent=resent))
+                assert bool((await sink.open(nursery, resume)).forked) is forked
+        # As another store it goes on.
+        other = replace(station.log.identity, epoch="f" * 16)
+        async with trio.open_nursery() as nursery:
+            again = LaneResume(0, 1, 3, None, other)
+            assert not (await sink.open(nursery, again)).forked
+            assert (await sink.send(Batch("main", 1, 3, items))).records == 3
+        await sink.aclose()
+
+
+@pytest.mark.parametrize("change", [
+    # As much as ON CONFLICT needs, and no more.
+    """REVOKE ALL ON records FROM edge; GRANT INSERT ON records TO edge;
+    GRANT SELECT (epoch, log, seq, variant) ON records TO edge""",
+    """CREATE TYPE quality AS ENUM ('sensor', 'synced', 'unsynced', 'corrected');
+    CREATE CAST (text AS quality) WITH INOUT AS ASSIGNMENT;
+    ALTER TABLE records ALTER time_quality TYPE quality USING time_quality::quality""",
+])  # fmt: skip
+async def test_a_table_that_cannot_be_asked_is_taken_at_its_word(
+    tmp_path: Path, change: str
+) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        await put(station, *at(0, 3))
+        assert (await sent(station, configured)).records == 3
+        await ask(psql, change)
+        await put(station, *at(1, 3))
+        assert (await sent(station, configured)).upto == 6
 
 
 async def test_trying_one_out_puts_a_row_into_the_table_and_leaves_nothing(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ async def prepared(setup: str = "", *, name: str = "records", create: bool = Tru
     connection, psql = await connected(setup)
     try:
         await Target(name, create=create).prepare(connection, PATIENCE_S)
+        await connection.run("COMMIT")
     finally:
         await connection.aclose()
     return psql
