@@ -1,10 +1,30 @@
-"""Errors that ended an attempt, so that nothing of the attempt lives on in them."""
+"""Errors that ended an attempt: in words, and so that nothing of the attempt lives on in them."""
 
 from __future__ import annotations
 
+import ssl
 from typing import TypeVar
 
+from edge_agent.net.dial import tls_reason
+from edge_agent.output.printable import why
+
 Failed = TypeVar("Failed", bound=Exception)
+
+
+def innermost(error: BaseException) -> str:
+    """What the innermost cause says, or an error of the network: that one has its words already."""
+    said = type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        said = (tls_reason(cause) if isinstance(cause, ssl.SSLError) else why(cause)) or said
+        if isinstance(cause, OSError):
+            break
+        if isinstance(cause, BaseExceptionGroup):
+            # Several addresses were tried; one reason tells enough.
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__
+    return said
 
 
 def leaves(group: ExceptionGroup[Failed]) -> list[Failed]:

@@ -33,7 +33,7 @@ CELLS_MAX: Final = 1_000_000
 COLUMNS_MIN: Final = 64
 #: The column of fields that would be too many columns, as JSON.
 FURTHER: Final = "further_fields"
-_CHECKED: Final = {
+_CHECKED: Final[dict[int, int]] = {
     zstd.CompressionParameter.compression_level: 3,
     zstd.CompressionParameter.checksum_flag: 1,
 }
