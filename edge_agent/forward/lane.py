@@ -101,8 +101,7 @@ class Lane:
         #: Whether the upstream is known to take records, so that the log may be divided for it.
         self._may_divide = not sink.keyed
         # Around every wait that `stop` ends, and `online` where the upstream did not ask for it.
-        self._wait = trio.CancelScope()
-        self._asked_to_wait = False
+        self._wait, self._asked_to_wait = trio.CancelScope(), False
         self._progress = trio.Event()
 
     async def run(self) -> None:
@@ -354,14 +353,15 @@ class Lane:
             # It is not the record, but how it is sent.
             await self._trouble.use_plain()
             return
-        set_aside = await self._batches.refused(batch, refusal)
+        set_aside, taken = await self._batches.refused(batch, refusal)
         if set_aside:
             first = str(min(refusal.records, default=batch.first))
             more = f" and {set_aside - 1} more" if set_aside > 1 else ""
             text = f"refuses {self._name} {first}{more} for good (in quarantine): {refusal}"
             self._journal.noted(f"aside {cause_of(refusal)}", text)
-            self._standing.refused(set_aside)
-            self._standing.acknowledged(Acknowledged(batch.last))
+            others = Acknowledged(batch.last, taken, taken and refusal.sent_bytes)
+            self._standing.refused(set_aside, others)
+            self._log.acknowledged(taken)
         if (set_aside or batch.again) and not self._batches.exhausted:
             self._enter_drained()
 

@@ -243,10 +243,12 @@ class Standing:
         self._metrics.add("forwarded_bytes_total", acknowledged.size, self._upstream)
         self._metrics.add("forward_batches_total", 1, self._upstream)
 
-    def refused(self, count: int) -> None:
-        """Records that the upstream will never take."""
+    def refused(self, count: int, others: Acknowledged | None = None) -> None:
+        """Records that the upstream will never take; ``others`` of their batch it has taken."""
         self._refused += count
         self._metrics.add("forward_refused_total", count, self._upstream)
+        if others is not None:
+            self.acknowledged(others)
 
     def rewound(self, gap_records: int) -> None:
         """The upstream had lost data, of which ``gap_records`` are no longer here."""
