@@ -150,16 +150,16 @@ class Lane:
 
     def statistics(self) -> LaneStatistics:
         """A snapshot."""
-        last, wall_ns = self._log.last_seq(self._name), self._clock.read().wall_ns
+        last, clocks = self._log.last_seq(self._name), self._clock.read()
         behind = self._log.given(self._name, self._standing.floor, last)
-        now = self._standing.snapshot(self._name, behind, wall_ns, trio.current_time())
+        now = self._standing.snapshot(self._name, behind, clocks, trio.current_time())
         now = replace(now, part=self._log.part, backlog_records=behind + self._log.waiting)
         if isinstance(self._batches, PlannedBatches):
             limit = self._batches.limit
             now = replace(now, plain=self._batches.plain, passed=limit.passed, failed=limit.failed)
         now = waiting(now, "" if self.holding.paused else self.holding.waits_for)
         trouble = self._log.trouble if self._waits_for_disk else None
-        return now if trouble is None else held_up(now, trouble, wall_ns)
+        return now if trouble is None else held_up(now, trouble, clocks.wall_ns)
 
     async def _restore(self) -> None:
         self.holding.paused, floor, self._state = await self._log.take_up(self._name)
