@@ -6,9 +6,24 @@ import ssl
 from typing import TypeVar
 
 from edge_agent.net.dial import tls_reason
-from edge_agent.output.printable import why
+from edge_agent.output.printable import why, without_repr
+
+#: How it begins what it says, and what is told instead.
+_OF_H11 = {
+    "peer closed connection without": "the answer was cut off",
+    "can't handle event type ConnectionClosed": "it hung up before it answered",
+    "Received server _SWITCH_": "what answers there changes to another protocol",
+    "Receive buffer too long": "the head of the answer is too long",
+}
 
 Failed = TypeVar("Failed", bound=Exception)
+
+
+def http_words(said: str) -> str:
+    """What h11 says of an answer, for people: its own words are for who wrote the other side."""
+    said = without_repr(said)
+    told = next((told for begin, told in _OF_H11.items() if said.startswith(begin)), "")
+    return told or f"what answers there does not speak HTTP/1.1: {said}"
 
 
 def innermost(error: BaseException) -> str:

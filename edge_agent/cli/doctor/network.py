@@ -26,6 +26,7 @@ from edge_agent.forward import (
     Proxy,
     is_out_of_date,
     proxy_of,
+    proxy_refusal,
     unused,
 )
 from edge_agent.net.dial import tls_reason
@@ -196,7 +197,7 @@ def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> 
         except (OSError, http.client.HTTPException) as error:
             return UpstreamProbe("connection", f"{where}: it does not answer as HTTP does: {error}")
         if not 200 <= answer.status < 300:
-            return UpstreamProbe("connection", f"{where}: HTTP {answer.status} for {target}")
+            return UpstreamProbe("connection", proxy_refusal(proxy, answer.status, target))
         return _ask_over(plain, upstream, credentials)
 
 

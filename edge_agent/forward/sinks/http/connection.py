@@ -19,12 +19,11 @@ from urllib.parse import quote, urlsplit
 import h11
 import trio
 
-from edge_agent.forward.failures import innermost
+from edge_agent.forward.failures import http_words, innermost
 from edge_agent.forward.progress_stream import PIECE_BYTES, ProgressStream, socket_of
 from edge_agent.forward.proxy import INTERIM_MAX, Proxy, dial_proxy, tunnel
 from edge_agent.forward.sinks.http.answer import ANSWER_BYTES_MAX, REFUSAL_BYTES_MAX, HttpAnswer
 from edge_agent.net.dial import Dial
-from edge_agent.output.printable import without_repr
 
 _RECEIVE_BYTES = 64 * 1024
 _HEAD_BYTES_MAX = 64 * 1024
@@ -35,13 +34,6 @@ _SLOWEST = 1000.0
 _LOOK_S = 1.0
 #: What a path and a query may hold as it is.
 _SAFE = "/?%:@!$&'()*+,;=~-._"
-
-#: Of what h11 says how it begins, and what is told instead.
-_TOLD = {
-    "peer closed connection without": "the answer was cut off",
-    "Received server _SWITCH_": "what answers there changes to another protocol",
-    "Receive buffer too long": f"the head of the answer has more than {_HEAD_BYTES_MAX:,} bytes",
-}
 
 #: What the network and a server may do to a connection.
 CONNECTION_ERRORS = (
@@ -240,12 +232,10 @@ async def open_connection(
 
 
 def reason_of(error: Exception) -> str:
-    """What ended a request, for people: h11's words are for who wrote the other side."""
-    if not isinstance(error, h11.RemoteProtocolError):
-        return innermost(error)
-    said = without_repr(str(error))
-    told = next((told for begin, told in _TOLD.items() if said.startswith(begin)), "")
-    return told or f"what answers there does not speak HTTP/1.1: {said}"
+    """What ended a request, for people."""
+    if isinstance(error, h11.RemoteProtocolError):
+        return http_words(str(error))
+    return innermost(error)
 
 
 def _headers(head: h11.Response) -> dict[str, str]:
