@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -20,10 +21,11 @@ from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import Remote, agreed, reach, reach_options
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.config import Config, Upstream, parse_size, shown_url
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, ProtocolError
 from edge_agent.ops.text import amount, percent, phase, resending, to_second
 from edge_agent.output.printable import json_text, printable
 from edge_agent.system.files import acting_as, acting_as_owner
+from edge_agent.values.stream_names import compile_patterns
 
 if TYPE_CHECKING:
     from edge_agent.cli.doctor.network import UpstreamProbe
@@ -50,6 +52,14 @@ def _size(_: object, __: object, text: str) -> int:
         return int(parse_size(text))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _patterns(_: object, __: object, given: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        compile_patterns(given)
+    except ProtocolError as error:
+        raise click.BadParameter(str(error)) from None
+    return given
 
 
 @command.command()
@@ -131,7 +141,14 @@ def list_(*, as_json: bool, **where: Any) -> None:
 @click.option(
     "--to", "until", default="end", show_default=True, metavar="TIME|AGE|end", help="And the last."
 )
-@click.option("--stream", "streams", multiple=True, metavar="PATTERN", help="Which; ** for all.")
+@click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    metavar="PATTERN",
+    callback=_patterns,
+    help="Which; ** for all.",
+)
 @click.option("--log", metavar="LOG", help="Of this log alone. [all logs]")
 @click.option("--cancel", is_flag=True, help="End what is under way.")
 @yes_option
@@ -164,8 +181,10 @@ def resend(
         return
     if since is None and not streams:
         rows = [one for one in reached.resends() if one["upstream"] == name]
+        if not rows:
+            _refuse_unknown(name, [one["name"] for one in _listed(where)])
         if not rows and not as_json:
-            click.echo(f"{name} was sent nothing once more", err=True)
+            click.echo(f"no resend was ordered for {name}", err=True)
             return
         _show_resends(rows, as_json=as_json)
         return
@@ -232,8 +251,14 @@ def _named(settings: Config, name: str) -> Upstream:
     for one in settings.upstream:
         if one.name == name:
             return one
-    names = ", ".join(one.name for one in settings.upstream) or "none"
-    raise Failure(f"there is no upstream {name!r} in the configuration; there are: {names}", 2)
+    _refuse_unknown(name, [one.name for one in settings.upstream])
+    raise AssertionError("it is one of them")
+
+
+def _refuse_unknown(name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        names = ", ".join(known) or "none"
+        raise Failure(f"there is no upstream {name!r} in the configuration; there are: {names}", 2)
 
 
 def _try(settings: Config, upstream: Upstream, size: int, *, send: bool) -> list[ProbeStep]:

@@ -4,8 +4,8 @@ A placeholder is a name in braces, ``{stream}``. It stands for a value *in JSON*
 so that nothing in a record can break out of its place; what else stands in a template is passed on
 as it is. JSON's own braces are never mistaken for one: behind them stands a quote or a bracket.
 
-``{fields.t}`` is one field, null where the record has none. Pure; how the values are put in is in
-``forward/sinks/http/templates.py``.
+``{fields.t}`` is one value, by its path (`edge_agent.values.field_path`), null where the record has
+none. Pure; how the values are put in is in ``forward/sinks/http/templates.py``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import json
 import re
 from typing import Final
 
+from edge_agent.values.field_path import parse_path
+
 #: What a record has for a template.
 PLACEHOLDERS: Final = (
     *("id", "agent", "seq", "stream", "time", "time_s", "time_ms", "time_ns", "source", "fields"),
@@ -21,7 +23,7 @@ PLACEHOLDERS: Final = (
 )
 #: What stands for all records of a request, in an envelope.
 RECORDS: Final = "records"
-_PLACE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_-]+)?)\}")
+_PLACE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*(?:\.[^{}]+)?)\}")
 
 
 class TemplateProblem(ValueError):
@@ -40,13 +42,23 @@ def template_parts(text: str) -> tuple[str, ...]:
     """
     parts = tuple(_PLACE.split(text))
     for name in parts[1::2]:
-        if name not in PLACEHOLDERS and not name.startswith("fields."):
-            known = ", ".join(f"{{{one}}}" for one in PLACEHOLDERS)
-            raise TemplateProblem(f"one of {known}, {{fields.NAME}}", f"{{{name}}}")
+        _check_name(name)
     if len(parts) == 1:
         raise TemplateProblem("a placeholder such as {stream} or {fields}", "none")
     _check_json(parts, '"x"')
     return parts
+
+
+def _check_name(name: str) -> None:
+    first, _, path = name.partition(".")
+    if path and first == "fields":
+        try:
+            parse_path(path)
+        except ValueError as error:
+            raise TemplateProblem(f"behind fields. {error}", f"{{{name}}}") from None
+    elif name not in PLACEHOLDERS:
+        known = ", ".join(f"{{{one}}}" for one in PLACEHOLDERS)
+        raise TemplateProblem(f"one of {known}, {{fields.NAME}}", f"{{{name}}}")
 
 
 def envelope_parts(text: str) -> tuple[str, str]:

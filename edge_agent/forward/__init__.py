@@ -55,7 +55,7 @@ from edge_agent.forward.pacing import LastInLine, LinkPace
 from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again, without_records
 from edge_agent.forward.planned_reader import shape_of
 from edge_agent.forward.probing import ProbeStep
-from edge_agent.forward.proxy import Proxy, proxy_of, unused
+from edge_agent.forward.proxy import Proxy, proxy_of, proxy_refusal, unused
 from edge_agent.forward.reload import UpstreamReload
 from edge_agent.forward.resend import (
     LogRecall,
@@ -111,6 +111,7 @@ __all__ = [
     "positions_for",
     "probe_sink",
     "proxy_of",
+    "proxy_refusal",
     "read_order",
     "read_token",
     "shape_of",

@@ -5,8 +5,9 @@ another protocol takes connections and is silent. The ``timeout`` of an upstream
 on a weak link, where a word may be behind megabytes; nothing is in front of the first one, so it is
 waited for less, and what is told says what was waited for.
 
-MQTT and PostgreSQL keep to it. An agent's hub does not: after an outage it lets agents in one after
-the other. HTTP has no word before its answer to a batch, and Kafka's library has its own deadlines.
+MQTT, NATS and PostgreSQL keep to it. An agent's hub does not: after an outage it lets agents in one
+after the other. HTTP has no word before its answer to a batch, and Kafka's library has its own
+deadlines.
 """
 
 from __future__ import annotations

@@ -101,8 +101,7 @@ class Lane:
         #: Whether the upstream is known to take records, so that the log may be divided for it.
         self._may_divide = not sink.keyed
         # Around every wait that `stop` ends, and `online` where the upstream did not ask for it.
-        self._wait = trio.CancelScope()
-        self._asked_to_wait = False
+        self._wait, self._asked_to_wait = trio.CancelScope(), False
         self._progress = trio.Event()
 
     async def run(self) -> None:
@@ -151,16 +150,16 @@ class Lane:
 
     def statistics(self) -> LaneStatistics:
         """A snapshot."""
-        last, wall_ns = self._log.last_seq(self._name), self._clock.read().wall_ns
+        last, clocks = self._log.last_seq(self._name), self._clock.read()
         behind = self._log.given(self._name, self._standing.floor, last)
-        now = self._standing.snapshot(self._name, behind, wall_ns, trio.current_time())
+        now = self._standing.snapshot(self._name, behind, clocks, trio.current_time())
         now = replace(now, part=self._log.part, backlog_records=behind + self._log.waiting)
         if isinstance(self._batches, PlannedBatches):
             limit = self._batches.limit
             now = replace(now, plain=self._batches.plain, passed=limit.passed, failed=limit.failed)
         now = waiting(now, "" if self.holding.paused else self.holding.waits_for)
         trouble = self._log.trouble if self._waits_for_disk else None
-        return now if trouble is None else held_up(now, trouble, wall_ns)
+        return now if trouble is None else held_up(now, trouble, clocks.wall_ns)
 
     async def _restore(self) -> None:
         self.holding.paused, floor, self._state = await self._log.take_up(self._name)
@@ -354,14 +353,15 @@ class Lane:
             # It is not the record, but how it is sent.
             await self._trouble.use_plain()
             return
-        set_aside = await self._batches.refused(batch, refusal)
+        set_aside, taken = await self._batches.refused(batch, refusal)
         if set_aside:
             first = str(min(refusal.records, default=batch.first))
             more = f" and {set_aside - 1} more" if set_aside > 1 else ""
             text = f"refuses {self._name} {first}{more} for good (in quarantine): {refusal}"
             self._journal.noted(f"aside {cause_of(refusal)}", text)
-            self._standing.refused(set_aside)
-            self._standing.acknowledged(Acknowledged(batch.last))
+            others = Acknowledged(batch.last, taken, taken and refusal.sent_bytes)
+            self._standing.refused(set_aside, others)
+            self._log.acknowledged(taken)
         if (set_aside or batch.again) and not self._batches.exhausted:
             self._enter_drained()
 

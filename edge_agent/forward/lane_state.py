@@ -6,14 +6,15 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from edge_agent.errors import Obstacle, SinkRefused, SinkUnavailable
 from edge_agent.forward.lane_phases import HELD, WAITING, Event, Phase, next_phase
 from edge_agent.forward.sink import Acknowledged, Batch, Part
 from edge_agent.metrics import Metrics
 from edge_agent.store import Block, Gap
-from edge_agent.values.record import UNSET_CLOCK_BEFORE_NS
+from edge_agent.system.clock import Reading
+from edge_agent.values.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +149,8 @@ class Standing:
         self._records = self._size = self._refused = self._rewinds = self._gap_records = 0
         #: (last seq, when stored or None for a gap, bytes) of what was read and is not
         #: acknowledged, oldest first.
-        self._unsettled: deque[tuple[int, int | None, int]] = deque()
-        self._waits_since_ns: int | None = None
+        self._unsettled: deque[tuple[int, _Commit | None, int]] = deque()
+        self._waits_since: _Commit | None = None
         self._bytes_per_record = 0.0
         #: What was withheld up to there is counted, however often it comes up.
         self._withheld_upto = self._expired_upto = self._expired = 0
@@ -221,20 +222,19 @@ class Standing:
             self._expired += batch.expired
             self._metrics.add("forward_expired_total", batch.expired, self._upstream)
         if not self._unsettled or self._unsettled[-1][0] < batch.last:
-            stored_ns = blocks[0].when_ns if blocks else None
-            self._unsettled.append((batch.last, stored_ns, size))
+            self._unsettled.append((batch.last, _first_commit(blocks), size))
         return withheld
 
     def waiting(self, items: Sequence[Block | Gap]) -> None:
         """What comes next in the log, seen without being sent: for the age of the backlog."""
         blocks = [item for item in items if isinstance(item, Block)]
-        self._waits_since_ns = blocks[0].when_ns if blocks else None
+        self._waits_since = _first_commit(blocks)
 
     def acknowledged(self, acknowledged: Acknowledged) -> None:
         """The floor moves up."""
         self.floor = acknowledged.upto
         self.failures, self._failing = 0, False
-        self._waits_since_ns = None
+        self._waits_since = None
         self._records += acknowledged.records
         self._size += acknowledged.size
         while self._unsettled and self._unsettled[0][0] <= self.floor:
@@ -243,10 +243,12 @@ class Standing:
         self._metrics.add("forwarded_bytes_total", acknowledged.size, self._upstream)
         self._metrics.add("forward_batches_total", 1, self._upstream)
 
-    def refused(self, count: int) -> None:
-        """Records that the upstream will never take."""
+    def refused(self, count: int, others: Acknowledged | None = None) -> None:
+        """Records that the upstream will never take; ``others`` of their batch it has taken."""
         self._refused += count
         self._metrics.add("forward_refused_total", count, self._upstream)
+        if others is not None:
+            self.acknowledged(others)
 
     def rewound(self, gap_records: int) -> None:
         """The upstream had lost data, of which ``gap_records`` are no longer here."""
@@ -263,15 +265,12 @@ class Standing:
         self._failing = self._failing or kind not in ("refused", "rewind", "copied")
         self._metrics.add("forward_failures_total", 1, self._upstream, kind)
 
-    def snapshot(self, log: str, backlog: int, wall_ns: int, now: float) -> LaneStatistics:
+    def snapshot(self, log: str, backlog: int, clocks: Reading, now: float) -> LaneStatistics:
         """What status shows; ``now`` is Trio's clock, ``backlog`` how many records of the log are
         behind the floor.
         """
-        known = (stored_ns for _, stored_ns, _ in self._unsettled if stored_ns is not None)
-        oldest_ns = next(known, self._waits_since_ns) if backlog else None
-        if oldest_ns is not None and oldest_ns < UNSET_CLOCK_BEFORE_NS <= wall_ns:
-            # An earlier boot's clock was never set. Half a century would be no age.
-            oldest_ns = None
+        known = (commit for _, commit, _ in self._unsettled if commit is not None)
+        oldest = next(known, self._waits_since) if backlog else None
         read_bytes = sum(size for _, _, size in self._unsettled)
         unread = backlog - max(0, self._unsettled[-1][0] - self.floor if self._unsettled else 0)
         is_held = self.phase is Phase.BACKING_OFF and self._kind == "slow"
@@ -282,7 +281,7 @@ class Standing:
             floor=self.floor,
             backlog_records=backlog,
             backlog_bytes=read_bytes + round(max(0, unread) * self._bytes_per_record),
-            backlog_seconds=max(0.0, (wall_ns - oldest_ns) / 1e9) if oldest_ns else 0.0,
+            backlog_seconds=0.0 if oldest is None else oldest.age_s(clocks),
             error=self._error,
             error_ns=self._error_ns,
             failing=self._failing,
@@ -298,6 +297,28 @@ class Standing:
             report=self._report,
             expired=self._expired,
         )
+
+
+class _Commit(NamedTuple):
+    """When a block was committed, by both clocks."""
+
+    boot_id: bytes
+    boot_ns: int
+    when_ns: int
+
+    def age_s(self, now: Reading) -> float:
+        """Seconds since; 0 where nobody can tell."""
+        if self.boot_id == now.boot_id:
+            # The other clock may have been set since, by years.
+            return max(0.0, (now.boot_ns - self.boot_ns) / NANOSECONDS)
+        if self.when_ns < UNSET_CLOCK_BEFORE_NS <= now.wall_ns:
+            # An earlier boot's clock was never set. Half a century would be no age.
+            return 0.0
+        return max(0.0, (now.wall_ns - self.when_ns) / NANOSECONDS)
+
+
+def _first_commit(blocks: Sequence[Block]) -> _Commit | None:
+    return _Commit(blocks[0].boot_id, blocks[0].boot_ns, blocks[0].when_ns) if blocks else None
 
 
 def waiting_backlog(live: LaneStatistics, floor: int, records: int) -> LaneStatistics:

@@ -49,7 +49,7 @@ class OpenBatches:
         """The sink has taken the batch: the next one follows it."""
         self._cursor = batch.last
 
-    async def refused(self, batch: Batch, refusal: SinkRefused) -> int:
+    async def refused(self, batch: Batch, refusal: SinkRefused) -> tuple[int, int]:
         """Not for these sinks: their upstream sets aside what it cannot use, and says so."""
         raise AssertionError(f"a sink that is not keyed refused {batch.first}: {refusal}")
 

@@ -170,26 +170,26 @@ class PlannedBatches:
         self._plan.singles = 0
         self.refused_streams.clear()
 
-    async def refused(self, batch: Batch, refusal: SinkRefused) -> int:
+    async def refused(self, batch: Batch, refusal: SinkRefused) -> tuple[int, int]:
         """Halve the range, or put what is refused of it in quarantine with the position; how many
-        records that were.
+        records that were, and how many others of the batch the upstream has taken.
         """
-        records = self._refused_of(batch, refusal)
+        records, taken = self._refused_of(batch, refusal)
         plan = self._plan.copy()
         if batch.again:
             # It is in quarantine still.
             await self.sent_again(release=False)
-            return 0
+            return 0, 0
         if records is None:
             plan.halve(batch.whole)
             await self._keep(plan)
-            return 0
+            return 0, 0
         plan.drop_first()
         plan.singles = 0 if refusal.records else plan.singles + 1
         await self._set_aside(batch, plan, records, refusal)
         self._last_refusal = self.named(batch, str(refusal))
         self.refused_streams |= {record.stream for record in records}
-        return len(records)
+        return len(records), taken
 
     async def cut(self, batch: Batch, sent_bytes: int, *, at_once: bool = False) -> bool:
         """The batch was cut off on its way: once more, or too often. Whether its range was halved,
@@ -257,17 +257,18 @@ class PlannedBatches:
     def _is_single(self, batch: Batch) -> bool:
         return len(list(islice(batch.records(self._matches), 2))) < 2
 
-    def _refused_of(self, batch: Batch, refusal: SinkRefused) -> list[Record] | None:
-        """What is to be set aside; None where that is not known yet."""
+    def _refused_of(self, batch: Batch, refusal: SinkRefused) -> tuple[list[Record] | None, int]:
+        """What is to be set aside, None where that is not known yet; how many others there are."""
         if not refusal.records:
             records = list(islice(batch.records(self._matches), 2))
-            return records if len(records) < 2 else None
+            return (records if len(records) < 2 else None), 0
         everything = list(batch.records(self._matches))
         if len(everything) < 2:
-            return everything
+            return everything, 0
         records = [record for record in everything if record.seq in refusal.records]
         # Where it names all of them the reason may lie elsewhere: find out as with any refusal.
-        return records if 0 < len(records) < len(everything) else None
+        taken = len(everything) - len(records)
+        return (records, taken) if records and taken else (None, 0)
 
     def _is_above(self, batch: Batch, stored: int) -> bool:
         """Whether the batch is larger than planned today: by more than what is only reckoned."""

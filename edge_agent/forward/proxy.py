@@ -19,6 +19,7 @@ import trio
 from edge_agent.config import TLS_SCHEMES, Upstream, format_address, shown_url
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import basic_authorization
+from edge_agent.forward.failures import http_words, innermost
 from edge_agent.net.dial import Dial, secure
 
 _VARIABLES = ("https_proxy", "http_proxy", "all_proxy")
@@ -122,6 +123,12 @@ async def dial_proxy(dial: Dial, proxy: Proxy) -> trio.abc.Stream:
         raise OSError(error.errno, f"proxy {reason}") from error
 
 
+def proxy_refusal(proxy: Proxy, status: int, target: str) -> str:
+    """What is told where the proxy answers ``status`` and opens no way to ``target``."""
+    wanted = " (it wants proxy_auth_file, or another one)" if status == 407 else ""
+    return f"proxy {proxy.host}:{proxy.port}: HTTP {status} for {target}{wanted}"
+
+
 async def _connect(stream: trio.abc.Stream, proxy: Proxy, target: str) -> None:
     connection = h11.Connection(h11.CLIENT)
     headers = [("Host", target), *proxy.headers]
@@ -131,8 +138,11 @@ async def _connect(stream: trio.abc.Stream, proxy: Proxy, target: str) -> None:
         try:
             while (event := connection.next_event()) is h11.NEED_DATA:
                 connection.receive_data(bytes(await stream.receive_some(_RECEIVE_BYTES)))
-        except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
-            raise OSError(f"proxy {proxy.host}:{proxy.port}: {error}") from error
+        except h11.RemoteProtocolError as error:
+            told = http_words(str(error))
+            raise OSError(f"proxy {proxy.host}:{proxy.port}: {told}") from error
+        except trio.BrokenResourceError as error:
+            raise OSError(f"proxy {proxy.host}:{proxy.port}: {innermost(error)}") from error
         if isinstance(event, h11.InformationalResponse):
             continue
         if not isinstance(event, h11.Response):
@@ -140,9 +150,7 @@ async def _connect(stream: trio.abc.Stream, proxy: Proxy, target: str) -> None:
         if 200 <= event.status_code < 300:
             return
         status, slow = event.status_code, 400 <= event.status_code < 500
-        wanted = " (it wants proxy_auth_file, or another one)" if status == 407 else ""
-        text = f"proxy {proxy.host}:{proxy.port}: HTTP {status} for {target}{wanted}"
-        raise SinkUnavailable(text, slow=slow)
+        raise SinkUnavailable(proxy_refusal(proxy, status, target), slow=slow)
     raise OSError(f"proxy {proxy.host}:{proxy.port}: it does not come to an answer")
 
 

@@ -27,6 +27,11 @@ _AUTHORITY = ": its authority is not known here (ca_file)"
 _NAME = ": it has to name the host of the URL"
 #: OpenSSL's X509_V_ERR_… of self-signed certificates, missing issuers, and other names.
 _LOOK_AT = dict.fromkeys((18, 19, 20, 21), _AUTHORITY) | dict.fromkeys((62, 63, 64), _NAME)
+#: Alerts with which a server tells that it is our certificate that it lacks, or does not take.
+_OURS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": ": it wants one of ours (tls_certificate and tls_key)",
+    "TLSV1_ALERT_UNKNOWN_CA": ": it does not know the authority of ours (tls_certificate)",
+}
 #: What a server that speaks something else, or hangs up, looks like to OpenSSL.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", None)
 
@@ -108,7 +113,7 @@ def tls_reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return reason + _LOOK_AT.get(error.verify_code, "")
     if isinstance(error, ssl.SSLError) and error.reason not in _NO_TLS:
-        return reason
+        return reason + _OURS.get(error.reason, "")
     return f"{reason}: does this port speak TLS?"
 
 

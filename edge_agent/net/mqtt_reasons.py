@@ -17,6 +17,7 @@ NOT_AUTHORISED: Final = 0x87
 FAILURES: Final = 0x80
 
 _WORDS: Final = {
+    0x00: "without a reason",
     0x80: "an error that it does not name", 0x81: "it could not read the packet",
     0x82: "it takes our packet for a mistake", 0x83: "it does not accept this",
     0x84: "it does not speak this version of MQTT",

@@ -180,7 +180,14 @@ async def test_a_resend_is_looked_at_first_and_asks_before_it_is_ordered(tmp_pat
         arguments = ("resend", "x", "--config", config, *more)
         return await trio.to_thread.run_sync(invoke, *arguments)
 
-    assert "was sent nothing once more" in (await said()).output
+    assert "no resend was ordered for x" in (await said()).output
+    for stream in ("", "a//b", "a" * 600):
+        wrong = await said("--from", "start", "--stream", stream, "--yes")
+        assert (
+            wrong.exit_code == 2 and "'--stream': " in wrong.output and "JSON" not in wrong.output
+        )
+    nobody = await trio.to_thread.run_sync(invoke, "resend", "nobody", "--config", config)
+    assert nobody.exit_code == 2 and "there are: x" in nobody.output
     half = await said("--from", "start")
     assert half.exit_code == 2 and "--from TIME --stream PATTERN" in half.output
     asked = await said("--from", "start", "--stream", "**")

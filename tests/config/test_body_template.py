@@ -20,6 +20,9 @@ def test_placeholders_are_told_from_the_braces_of_json() -> None:
         ('{"a": "{stream}"}', "without quotes around them"),
         ('{"a": {stream}', "expected JSON once values stand in it"),
         ('{"a": 1}', "found none"),
+        ('{"a": {fields.a b}}', r"behind fields. a path such as .*, found \{fields.a b\}"),
+        ('{"a": {fields.a..b}}', r"found \{fields.a..b\}"),
+        ('{"a": {stream.x}}', r"found \{stream.x\}"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused_with_the_reason(text: str, said: str) -> None:

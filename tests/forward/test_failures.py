@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import gc
+import ssl
 from collections.abc import Iterator
 
 import pytest
+import trio
 
-from edge_agent.forward.failures import leaves, without_frames
+from edge_agent.forward.failures import innermost, leaves, without_frames
+
+
+def test_the_innermost_cause_is_told_and_of_tls_where_to_look() -> None:
+    alert = ssl.SSLError(1, "[SSL: X] tlsv13 alert certificate required (_ssl.c:2580)")
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    told = "tlsv13 alert certificate required: it wants one of ours (tls_certificate and tls_key)"
+    for cause in (alert, ExceptionGroup("several", [alert])):
+        error = trio.BrokenResourceError()
+        error.__cause__ = cause
+        assert innermost(error) == told
+    error.__cause__ = ConnectionResetError(104, "Connection reset by peer")
+    assert innermost(error) == "Connection reset by peer"
+    assert innermost(trio.ClosedResourceError()) == "ClosedResourceError"
 
 
 class Held:

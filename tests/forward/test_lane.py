@@ -328,6 +328,22 @@ async def test_a_bad_record_is_found_by_halving_and_set_aside(
         nursery.cancel_scope.cancel()
 
 
+async def test_beside_records_that_an_answer_names_the_others_count_as_acknowledged(
+    autojump_clock: Clock, tmp_path: Path
+) -> None:
+    named = SinkRefused("two of them", records={3: "bad", 7: "bad"})
+    named.sent_bytes = 900
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        await station.put(8)
+        lane = lane_for(station, FakeSink(keyed=True, script=[named]))
+        nursery.start_soon(lane.run)
+        await settled(1)
+        found = lane.statistics()
+        assert (found.floor, found.records, found.refused, found.size) == (8, 6, 2, 900)
+        assert station.metrics.get("forwarded_records_total", "hub") == 6
+        nursery.cancel_scope.cancel()
+
+
 async def test_sixteen_single_refusals_in_a_row_stop_the_lane_and_keep_the_rest(
     autojump_clock: Clock, tmp_path: Path
 ) -> None:

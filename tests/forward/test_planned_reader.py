@@ -73,7 +73,7 @@ async def test_after_a_kill_a_half_comes_again_as_a_half(tmp_path: Path) -> None
     async with running_station(tmp_path) as station:
         await station.put(4)
         batches = planned(station)
-        assert await batches.refused(await batches.next(), NO) == 0
+        assert await batches.refused(await batches.next(), NO) == (0, 0)
         assert stored_plan(station).ranges == [(1, 2), (3, 4)]
         again = await planned(station).next()
         assert (again.first, again.last) == (1, 2)
@@ -151,7 +151,7 @@ async def test_the_only_wanted_record_of_a_range_is_set_aside_whatever_the_range
         batches = planned(station, "t/*")
         batch = await batches.next()
         assert (batch.first, batch.last) == (1, 3)
-        assert await batches.refused(batch, NO) == 1
+        assert await batches.refused(batch, NO) == (1, 0)
         ((_, aside),) = await station.log.quarantine(0, 9)
         assert (aside.stream, aside.number, aside.code) == ("t/1", 3, "upstream_refused")
         assert station.engine.position(CONSUMER, "main")[0] == 3
@@ -242,7 +242,7 @@ async def test_a_thinned_block_that_is_refused_is_cut_and_nothing_of_it_is_withh
         expected = stand_for([batch])
         while batch.first <= upto:
             if batch.thinned and len(list(batch.records(lambda _: True))) > 1:
-                assert await batches.refused(batch, NO) == 0
+                assert await batches.refused(batch, NO) == (0, 0)
             else:
                 batches.sent(batch)
                 found.append(batch)

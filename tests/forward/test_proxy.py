@@ -104,14 +104,19 @@ async def test_a_proxy_that_refuses(answer: bytes, text: str, slow: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 99999 x\r\n\r\n", b"HTTP/1.1 100 x\r\n\r\n" * 50,
-     b"HTTP/1.1 200 " + b"x" * 200_000],
-)  # fmt: skip
-async def test_a_proxy_that_is_none(answer: bytes) -> None:
+    "answer, told",
+    [
+        (b"", "it hung up"),
+        (b"nonsense\r\n\r\n", "does not speak HTTP/1.1: illegal status line: 'nonsense'"),
+        (b"HTTP/1.1 99999 x\r\n\r\n", "does not speak HTTP/1.1"),
+        (b"HTTP/1.1 100 x\r\n\r\n" * 50, "does not come to an answer"),
+        (b"HTTP/1.1 200 " + b"x" * 200_000, "the head of the answer is too long"),
+    ],
+)
+async def test_a_proxy_that_is_none(answer: bytes, told: str) -> None:
     async with proxying() as server:
         server.answer = answer
-        with pytest.raises(OSError, match=f"proxy 127.0.0.1:{server.port}"):
+        with pytest.raises(OSError, match=f"proxy 127.0.0.1:{server.port}: .*{told}"):
             await tunnel(dial_tcp, Proxy("127.0.0.1", server.port, None))("h", 1, None)
 
 

@@ -10,6 +10,7 @@ from edge_agent.net.mqtt_reasons import refused_connect, words
 def test_a_code_is_told_in_words_with_what_the_server_says_of_it() -> None:
     assert words(0x87) == "not authorised (0x87)"
     assert words(0x97, "one\na day") == "the quota is exceeded (0x97): one a day"
+    assert words(0x00) == "without a reason (0x00)"
     assert words(0xFE) == "a reason that is not known (0xfe)"
 
 

@@ -26,9 +26,11 @@ from edge_agent.forward import (
     Proxy,
     is_out_of_date,
     proxy_of,
+    proxy_refusal,
     unused,
 )
 from edge_agent.net.dial import tls_reason
+from edge_agent.output.printable import why
 from edge_agent.security.certificate_life import AUTHORITY_SOON_S, CertificateLife, certificate_life
 from edge_agent.session import MSGPACK_SESSION
 from edge_agent.system.clock import SystemClock
@@ -195,7 +197,7 @@ def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> 
         except (OSError, http.client.HTTPException) as error:
             return UpstreamProbe("connection", f"{where}: it does not answer as HTTP does: {error}")
         if not 200 <= answer.status < 300:
-            return UpstreamProbe("connection", f"{where}: HTTP {answer.status} for {target}")
+            return UpstreamProbe("connection", proxy_refusal(proxy, answer.status, target))
         return _ask_over(plain, upstream, credentials)
 
 
@@ -220,7 +222,7 @@ def _whose_clock(error: ssl.SSLCertVerificationError) -> str:
     says = f"this machine's clock says {format_time(now.wall_ns)}"
     if now.synced:
         return f"; {says} and was set, so it is the certificate that has to be renewed there"
-    return f"; {says} and was not set since the start, so it is the clock that is wrong"
+    return f"; {says} and was not set since the start, so it may be the clock that is wrong"
 
 
 def _greet(
@@ -248,7 +250,8 @@ def _greet(
         answer.begin()
         said = b"" if answer.status == 101 else answer.read(_SAID_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        return UpstreamProbe("connection", f"it does not answer as HTTP does: {error}", days=days)
+        told = tls_reason(error) if isinstance(error, ssl.SSLError) else why(error)
+        return UpstreamProbe("connection", f"it does not answer as HTTP does: {told}", days=days)
     return UpstreamProbe(status=answer.status, days=days, said=_sentence(said))
 
 

@@ -16,6 +16,7 @@ the clock note that says so is sent first.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -103,7 +104,7 @@ def read_file(path: Path, name: FileName) -> CarriedFile:
     try:
         refuse_pipes(path)
         text = _unpacked(path, name.packed)
-    except (OSError, EOFError, zstd.ZstdError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, zstd.ZstdError, ValueError) as error:
         raise ForeignFile(f"{path}: it cannot be read whole: {why(error)}") from error
     if text and not text.endswith(b"\n"):
         last = text.count(b"\n") + 1

@@ -174,7 +174,7 @@ class ResendOrders:
         self, upstream: Upstream, under_way: dict[str, ResendOrder]
     ) -> list[dict[str, Any]]:
         if not under_way:
-            raise OrderRefused(f"{upstream.name} is sent nothing once more: nothing to cancel")
+            raise OrderRefused(f"no resend for {upstream.name} is under way: nothing to cancel")
         consumer = upstream.consumer
         async with AsyncExitStack() as stack:
             for log in under_way:

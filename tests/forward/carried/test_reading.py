@@ -17,19 +17,24 @@ from tests.forward.carried.rich import fill, write_out
 from tests.forward.support import running_station
 
 
+def make(folder: Path, compression: str) -> Path:
+    """A file, as the sink writes it."""
+    stick = folder / "stick"
+
+    async def run() -> None:
+        async with running_station(folder / "a") as station:
+            await fill(station)
+            await write_out(station, stick, compression=compression)
+
+    trio.run(run)
+    (path,) = stick.iterdir()
+    return path
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
     """Name and content of a file, which is made once."""
-    folder = tmp_path_factory.mktemp("made")
-    stick = folder / "stick"
-
-    async def make() -> None:
-        async with running_station(folder / "a") as station:
-            await fill(station)
-            await write_out(station, stick, compression="none")
-
-    trio.run(make)
-    (path,) = stick.iterdir()
+    path = make(tmp_path_factory.mktemp("made"), "none")
     return path.name, path.read_bytes()
 
 
@@ -124,6 +129,25 @@ def test_a_flipped_bit_in_a_compressed_file_is_told(written: Path) -> None:
         packed.write_bytes(damage)
         with pytest.raises(ForeignFile, match="cannot be read whole"):
             read(packed)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_a_bit_that_is_flipped_anywhere_is_told_or_changes_nothing(
+    tmp_path: Path, compression: str
+) -> None:
+    packed = make(tmp_path, compression)
+    data, told = packed.read_bytes(), 0
+    whole = read(packed).lines
+    # Each byte of the head, where the errors are of most kinds, and some of the rest.
+    for place in [*range(150), *range(150, len(data), 97)]:
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        packed.write_bytes(damaged)
+        try:
+            assert read(packed).lines == whole
+        except ForeignFile as error:
+            told += str(error).startswith(str(packed))
+    assert told > 100
 
 
 def test_of_a_folder_files_of_ours_are_found_and_a_foreign_one_that_was_named_is_told(

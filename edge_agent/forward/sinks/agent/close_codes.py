@@ -64,7 +64,7 @@ def translated(cause: Exception | None, upstream: Upstream, wall_ns: int) -> Sin
         return SinkUnavailable(text, obstacle="there")
     if isinstance(cause, trio.TooSlowError):
         return SinkUnavailable(f"no answer within {upstream.timeout:g} s")
-    if isinstance(cause, h11.LocalProtocolError):
+    if isinstance(cause, (h11.LocalProtocolError, wsproto.utilities.LocalProtocolError)):
         # The WebSocket library wants to refuse an answer that it cannot read, which it must not.
         return SinkUnavailable("what answers there does not speak WebSocket", obstacle="there")
     if not isinstance(cause, NETWORK_ERRORS):

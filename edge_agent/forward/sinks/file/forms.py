@@ -22,6 +22,7 @@ from edge_agent.output.columnar import Kinds, columnar_writer
 from edge_agent.output.csv_rows import field_names, write_csv
 from edge_agent.store import Block, Identity
 from edge_agent.values.record import Record
+from edge_agent.zstd import zstd
 
 COLUMNS: Final = ("id", "agent", "log", "seq", "stream", "time", "source", "time_quality")
 _OF_RECORD: Final = tuple(name for name in COLUMNS if name != "log")
@@ -32,6 +33,10 @@ CELLS_MAX: Final = 1_000_000
 COLUMNS_MIN: Final = 64
 #: The column of fields that would be too many columns, as JSON.
 FURTHER: Final = "further_fields"
+_CHECKED: Final[dict[int, int]] = {
+    zstd.CompressionParameter.compression_level: 3,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
 _PACKED: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 
@@ -48,14 +53,23 @@ def encode_file(given: Sequence[Carried], upstream: Upstream, identity: Identity
         NotColumnar: pyarrow is missing.
     """
     if upstream.format == "ndjson":
-        return compressed(encode_lines(given, identity), upstream.compression)
+        return _packed(encode_lines(given, identity), upstream)
     rows = [_row(*one, identity) for one in given]
     _put_together(rows)
     if upstream.format == "parquet":
         return _parquet(rows)
     text = io.StringIO()
     write_csv(rows, field_names(rows), text, heading=True, own=COLUMNS)
-    return compressed(text.getvalue().encode(), upstream.compression)
+    return _packed(text.getvalue().encode(), upstream)
+
+
+def _packed(content: bytes, upstream: Upstream) -> bytes:
+    """``content`` compressed, with a checksum: who reads a stick has nothing else to go by. gzip
+    always has one, zstd only where it is asked for.
+    """
+    if upstream.compression == "zstd":
+        return zstd.compress(content, options=_CHECKED)
+    return compressed(content, upstream.compression)
 
 
 def _put_together(rows: list[dict[str, Any]]) -> None:

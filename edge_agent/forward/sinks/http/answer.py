@@ -109,7 +109,9 @@ def judge(
     if 300 <= status < 400:
         where = shown_url(answer.headers.get("location", ""))
         return SinkUnavailable(f"HTTP {status}: redirected to {where}, not followed")
-    return _error(by_status(status), f"HTTP {status}: {_excerpt(answer)}", answer, wall_ns)
+    whose = " from the proxy (it wants proxy_auth_file, or another one)" if status == 407 else ""
+    message = f"HTTP {status}{whose}: {_excerpt(answer)}"
+    return _error(by_status(status), message, answer, wall_ns)
 
 
 def retry_after_s(value: str | None, wall_ns: int) -> float | None:

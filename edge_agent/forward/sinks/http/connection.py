@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 import h11
 import trio
 
+from edge_agent.forward.failures import http_words, innermost
 from edge_agent.forward.progress_stream import PIECE_BYTES, ProgressStream, socket_of
 from edge_agent.forward.proxy import INTERIM_MAX, Proxy, dial_proxy, tunnel
 from edge_agent.forward.sinks.http.answer import ANSWER_BYTES_MAX, REFUSAL_BYTES_MAX, HttpAnswer
@@ -162,7 +163,7 @@ class HttpClientConnection:
                     pieces.append(bytes(event.data))
                     size += len(event.data)
                 elif not isinstance(event, h11.InformationalResponse) or event.status_code == 101:
-                    raise h11.RemoteProtocolError("what answers there does not speak HTTP/1.1")
+                    raise h11.RemoteProtocolError("it changes to another protocol")
                 elif (interim := interim + 1) > INTERIM_MAX:
                     raise h11.RemoteProtocolError("it does not come to an answer")
                 # What does not count towards the body (chunk heads) is bounded, too.
@@ -228,6 +229,13 @@ async def open_connection(
     else:
         stream = await tunnel(dial, proxy)(host, port, tls)
     return HttpClientConnection(stream, url, tls, proxy)
+
+
+def reason_of(error: Exception) -> str:
+    """What ended a request, for people."""
+    if isinstance(error, h11.RemoteProtocolError):
+        return http_words(str(error))
+    return innermost(error)
 
 
 def _headers(head: h11.Response) -> dict[str, str]:

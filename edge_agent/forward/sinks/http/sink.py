@@ -49,11 +49,11 @@ from edge_agent.forward.sinks.http.connection import (
     CONNECTION_ERRORS,
     HttpClientConnection,
     open_connection,
+    reason_of,
 )
 from edge_agent.forward.sinks.http.encoded_runs import encoded_runs
 from edge_agent.forward.sinks.http.templates import Templates
 from edge_agent.forward.tls_clock import waits_for_clock
-from edge_agent.output.printable import why
 from edge_agent.values.record import Record
 
 #: A longer answer is judged in a thread: a result for each of 10,000 records takes a quarter of a
@@ -80,7 +80,7 @@ class HttpSink(KeyedSink):
         return await super().open(nursery, resume)
 
     def _reason(self, error: Exception) -> str:
-        return _innermost(error)
+        return reason_of(error)
 
     async def try_out(self, record: Record) -> HttpAnswer:
         """POST one record that is in no log, under a key of its own; what was answered.
@@ -211,7 +211,7 @@ class HttpSink(KeyedSink):
         if failure is None or isinstance(failure, trio.TooSlowError):
             message = f"no answer within {self._upstream.timeout:g} s"
         else:
-            message = _innermost(failure)
+            message = reason_of(failure)
         has_begun = connection is not None and connection.has_begun
         if connection is not None and has_begun:
             message += f", with {connection.gone_bytes} of {size} bytes gone"
@@ -275,19 +275,3 @@ def without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
     for secret in secrets:
         body = body.replace(secret.encode(), b"...")
     return answer if body is answer.body else replace(answer, body=body)
-
-
-def _innermost(error: BaseException) -> str:
-    """What the innermost cause says, or an error of the network: that one has its words already."""
-    said = type(error).__name__
-    cause: BaseException | None = error
-    while cause is not None:
-        said = why(cause) or said
-        if isinstance(cause, OSError):
-            break
-        if isinstance(cause, BaseExceptionGroup):
-            # Several addresses were tried; one reason tells enough.
-            cause = cause.exceptions[0]
-        else:
-            cause = cause.__cause__ or cause.__context__
-    return said

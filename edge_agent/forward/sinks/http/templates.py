@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from edge_agent.config import HttpTable, envelope_parts, template_parts
 from edge_agent.forward.sinks.http.body import RenderedRecord, json_bytes
+from edge_agent.values.field_path import MISSING, look_up, parse_path
 from edge_agent.values.record import NANOSECONDS
 
 _Value = Callable[[RenderedRecord, int], Any]
@@ -71,5 +72,10 @@ def _value(name: str) -> _Value:
         return _TIMES[name]
     first, _, field = name.partition(".")
     if field:
-        return lambda record, _: record.fields.get(field)
+        path = parse_path(field)
+        return lambda record, _: _or_null(look_up(record.fields, path))
     return lambda record, _: getattr(record, first)
+
+
+def _or_null(value: object) -> object:
+    return None if value is MISSING else value

@@ -76,15 +76,15 @@ class InfluxSink(HttpSink):
         self._unit_ns = unit_ns(self._upstream.url)
         self._lines = LineRenderer(self._table, self._identity.agent_id, self._unit_ns)
         self._warned = False
-        if self._table.victoria:
-            self._warn(
-                "VictoriaMetrics keeps twice what is sent twice after a cut, unless it runs with"
-                " -dedup.minScrapeInterval=1ms"
-            )
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """As for every HTTP upstream; our id may be another one from now on."""
         resumed = await super().open(nursery, resume)
+        if self._table.victoria and resume.part == "live" and not self._warned:
+            self._warn(
+                "VictoriaMetrics keeps twice what is sent twice after a cut, unless it runs with"
+                " -dedup.minScrapeInterval=1ms"
+            )
         self._lines = LineRenderer(self._table, self._identity.agent_id, self._unit_ns)
         return resumed
 

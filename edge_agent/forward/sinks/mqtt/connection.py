@@ -244,8 +244,7 @@ class MqttConnection:
     def _welcome(self, first: Connack) -> None:
         settings, told = self._settings, first.properties
         if first.reason:
-            said = str(told.get(incoming.REASON_STRING, ""))
-            raise refused_connect(settings.version, first.reason, said)
+            raise refused_connect(settings.version, first.reason, incoming.told_in(told))
         self._window = min(self._window, int(told.get(incoming.RECEIVE_MAXIMUM, 65_535)))
         self.packet_bytes_max = int(told.get(incoming.MAXIMUM_PACKET_SIZE, 0))
         self._keep_alive = float(told.get(incoming.SERVER_KEEP_ALIVE, settings.keep_alive_s))

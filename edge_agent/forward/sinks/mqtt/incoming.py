@@ -175,7 +175,7 @@ class PacketReader:
         reason = fields.number(1) if fields.left else 0
         found = fields.properties(_OF_DISCONNECT) if fields.left else {}
         fields.end("DISCONNECT")
-        return Disconnect(reason, str(found.get(REASON_STRING, "")))
+        return Disconnect(reason, told_in(found))
 
     def _connack(self, fields: _Fields) -> Connack:
         flags, reason = fields.number(1), fields.number(1)
@@ -207,6 +207,14 @@ class PacketReader:
         if self._is_5:
             fields.properties(_OF_PUBLISH)
         return Delivered(topic, fields.rest())
+
+
+def told_in(properties: Mapping[int, int | str]) -> str:
+    """The broker's own sentence, and where it sends us, which a person has to write down: a server
+    that another one names has not been chosen by whom the records belong to.
+    """
+    told = (properties.get(name) for name in (REASON_STRING, SERVER_REFERENCE))
+    return " ".join(str(one) for one in told if one)
 
 
 class _Fields:

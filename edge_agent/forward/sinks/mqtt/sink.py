@@ -24,6 +24,7 @@ import trio
 
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
+from edge_agent.forward.failures import innermost
 from edge_agent.forward.handshake import handshake
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep, probe_by_sending, probed_log
@@ -38,7 +39,6 @@ from edge_agent.forward.sinks.mqtt.shared_access import signature
 from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.net.dial import Dial
 from edge_agent.net.mqtt_reasons import NOT_AUTHORISED, OF_CONTENT
-from edge_agent.output.printable import why
 from edge_agent.store import Identity
 from edge_agent.values.record import NANOSECONDS, Record
 
@@ -246,7 +246,7 @@ class MqttSink(KeyedSink):
     def _no_connection(self, failure: Exception | None) -> SinkUnavailable:
         if failure is None or isinstance(failure, trio.TooSlowError):
             return SinkUnavailable(f"no connection within {self._upstream.timeout:g} s")
-        return SinkUnavailable(why(failure) or type(failure).__name__)
+        return SinkUnavailable(innermost(failure))
 
     def _heard(self, message: Delivered) -> None:
         discovery = self._renderer.discovery

@@ -16,6 +16,7 @@ import trio
 
 from edge_agent.errors import ProtocolError, SinkUnavailable
 from edge_agent.forward.credentials import Credentials
+from edge_agent.forward.handshake import HANDSHAKE_S, handshake
 from edge_agent.forward.sinks.nats.protocol import (
     PING,
     PONG,
@@ -135,7 +136,8 @@ class NatsConnection:
             OSError: no TLS.
             SinkUnavailable: it is none for us, or does not take us.
         """
-        await self._until(NatsInfo)
+        with handshake(HANDSHAKE_S):
+            await self._until(NatsInfo)
         if credentials.tls is not None:
             # The server waits for the handshake; nothing of it can have been read yet.
             self._stream = await secure(self._stream, host, credentials.tls)

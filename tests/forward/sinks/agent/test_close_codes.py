@@ -7,6 +7,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, ConnectionTimeout
 from trio_websocket._impl import CloseReason
+from wsproto.utilities import LocalProtocolError
 
 from edge_agent.errors import ProtocolError, SinkUnavailable
 from edge_agent.forward.sinks.agent.close_codes import most_telling, stopped, translated
@@ -31,6 +32,8 @@ def said(cause: Exception | None) -> SinkUnavailable:
         (trio.TooSlowError(), "within 30 s"),
         (ConnectionTimeout(), "ConnectionTimeout"),
         (ProtocolError("bad_control", "not a message of the agent"), "not a message"),
+        # Of what the library says to an answer that breaks off while it refuses it.
+        (LocalProtocolError("Connection cannot be rejected in state X"), "speak WebSocket"),
     ],
 )
 def test_the_reason_is_told_and_the_wait_is_the_usual(cause: Exception | None, text: str) -> None:

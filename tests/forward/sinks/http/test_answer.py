@@ -127,6 +127,10 @@ def test_a_redirect_says_where_to_and_is_not_followed() -> None:
     assert "http://portal/" in str(verdict(302, location="http://portal/"))
 
 
+def test_what_only_a_proxy_says_is_told_as_the_proxys() -> None:
+    assert "HTTP 407 from the proxy (it wants proxy_auth_file" in str(verdict(407))
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_upstream_may_ask_for_time(status: int) -> None:
     error = verdict(status, retry_after="7")

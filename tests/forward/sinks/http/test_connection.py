@@ -10,11 +10,17 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import make_sink
 from edge_agent.forward.sink import Batch, Sink
+from edge_agent.forward.sinks.http.connection import (
+    CONNECTION_ERRORS,
+    HttpClientConnection,
+    reason_of,
+)
 from edge_agent.net.dial import Dial, dial_tcp
 from tests.forward.http_upstream import HttpUpstream, http_upstream
 from tests.forward.support import Station, inline, running_station, upstream
@@ -98,3 +104,29 @@ async def test_tls_is_laid_over_what_was_dialled(tmp_path: Path) -> None:
             await doubting.send(await batch_of(station, 1))
         await doubting.aclose()
         assert len(server.got) == 1
+
+
+@pytest.mark.parametrize(
+    "answer, told",
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "does not speak HTTP/1.1: illegal status line: 'SSH-2.0-"),
+        (b"HTTP/2 200\r\n\r\n", "does not speak HTTP/1.1: illegal status line: 'HTTP/2 200'"),
+        (b"HTTP/1.1 101 Up\r\nUpgrade: x\r\n\r\n", "changes to another protocol"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "the answer was cut off"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 99_999, "the head of the answer is too long"),
+        (b"HTTP/1.1 102 P\r\n\r\n" * 99, "does not come to an answer"),
+        (b"", "the server hung up before it answered"),
+    ],
+)
+async def test_what_is_no_answer_is_told_in_words_of_whoever_runs_the_agent(
+    answer: bytes, told: str
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    connection = HttpClientConnection(ours, URL, None)
+    await theirs.send_all(answer)
+    await theirs.send_eof()
+    with pytest.raises(CONNECTION_ERRORS) as caught:
+        await connection.post([], b"{}", 5.0)
+    said = reason_of(caught.value)
+    assert told in said and "bytearray" not in said and "_" not in said.replace("OpenSSH_", "")
+    await connection.aclose()

@@ -36,6 +36,13 @@ def test_a_record_becomes_what_the_template_says() -> None:
     assert second["device"] == 'a/"b"'
 
 
+def test_a_field_is_named_by_its_path() -> None:
+    template = """[{fields.door.open}, {fields."pm2.5"}, {fields.list.1}, {fields.door.no.x}]"""
+    fields: dict[str, Any] = {"door": {"open": True}, "list": [1, 2], "pm2.5": 7}
+    first, second = json.loads(made(template, **fields))
+    assert first == [True, 7, 2, None] and second == [None] * 4
+
+
 def test_an_envelope_stands_around_all_of_them() -> None:
     found = json.loads(made("{fields}", '{"site": "north", "points": [{records}]}', t=1))
     assert found == {"site": "north", "points": [{"t": 1}, {}]}

@@ -84,6 +84,11 @@ def test_everything_that_a_broker_says_is_read() -> None:
     assert RECEIVE_MAXIMUM == 0x21 and MAXIMUM_PACKET_SIZE == 0x27 and REASON_STRING == 0x1F
 
 
+def test_where_a_broker_sends_us_is_told_with_its_sentence() -> None:
+    given = told(PacketTypes.DISCONNECT, ReasonString="moved", ServerReference="b.example:1883")
+    assert read(packet(0xE0, b"\x9d" + given)) == [Disconnect(0x9D, "moved b.example:1883")]
+
+
 @given(st.lists(st.integers(1, 40), min_size=1))
 def test_it_does_not_matter_how_the_bytes_come(sizes: list[int]) -> None:
     reader, found, at = PacketReader("5", MOST), list[Packet](), 0

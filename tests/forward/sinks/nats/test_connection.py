@@ -127,6 +127,21 @@ async def test_who_is_no_server_for_us_is_left_at_once(
     assert caught.group_contains(SinkUnavailable, match=said)
 
 
+async def test_who_says_nothing_is_left_before_the_timeout(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    near, _far = trio.testing.memory_stream_pair()
+
+    async def dial(host: str, port: int, tls: object) -> trio.abc.Stream:
+        return near
+
+    with pytest.raises(SinkUnavailable, match="has said nothing for 10 s"):
+        await open_nats(dial, ("h", 1), NOBODY, None, 30.0)
+    assert trio.current_time() < 11
+    with pytest.raises(trio.ClosedResourceError):
+        await near.send_all(b"x")
+
+
 async def test_tls_begins_behind_the_servers_first_word(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
