@@ -14,14 +14,14 @@ import importlib
 import signal
 import threading
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from edge_agent import __version__
 from edge_agent.cli.common import Failure, first_of, set_up_logging
-from edge_agent.cli.process import EARLY_HANGUP
-from edge_agent.errors import EdgeAgentError
+from edge_agent.cli.process import EARLY_HANGUP, open_standard_files
+from edge_agent.errors import ConfigError, EdgeAgentError
 
 #: Name to one line of help; `module_of` says where the command is.
 COMMANDS: Final[dict[str, str]] = {
@@ -70,6 +70,11 @@ def module_of(name: str) -> str:
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called, not when they are listed."""
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """The whole command line, from a process that may lack the usual files."""
+        open_standard_files()
+        return super().main(*args, **extra)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the table: the order in which a newcomer needs them."""
         return list(COMMANDS)
@@ -95,15 +100,19 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except EdgeAgentError as error:
-            raise Failure(str(error), error.exit_code) from error
+            raise _failure(error) from error
         except BaseExceptionGroup as group:
             # Trio's nurseries wrap what their tasks raise. Only a group that holds nothing but
             # errors of ours is shortened; anything else is a mistake and keeps its traceback.
             ours, others = group.split(EdgeAgentError)
             if ours is None or others is not None:
                 raise
-            first = first_of(ours)
-            raise Failure(str(first), first.exit_code) from group
+            raise _failure(first_of(ours)) from group
+
+
+def _failure(error: EdgeAgentError) -> Failure:
+    is_usage = isinstance(error, ConfigError) and error.where.startswith("--")
+    return Failure(str(error), 2 if is_usage else error.exit_code)
 
 
 def _leave_in_order(context: click.Context) -> None:

@@ -15,7 +15,14 @@ import click
 from msgspec import structs
 
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure, Family, config_options, json_option, yes_option
+from edge_agent.cli.common import (
+    STREAM_PATTERN,
+    Failure,
+    Family,
+    config_options,
+    json_option,
+    yes_option,
+)
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import Remote, agreed, reach, reach_options
@@ -25,7 +32,6 @@ from edge_agent.errors import EdgeAgentError, ProtocolError
 from edge_agent.ops.text import amount, percent, phase, resending, to_second
 from edge_agent.output.printable import json_text, printable
 from edge_agent.system.files import acting_as, acting_as_owner
-from edge_agent.values.stream_names import compile_patterns
 
 if TYPE_CHECKING:
     from edge_agent.cli.doctor.network import UpstreamProbe
@@ -52,14 +58,6 @@ def _size(_: object, __: object, text: str) -> int:
         return int(parse_size(text))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-
-
-def _patterns(_: object, __: object, given: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        compile_patterns(given)
-    except ProtocolError as error:
-        raise click.BadParameter(str(error)) from None
-    return given
 
 
 @command.command()
@@ -146,7 +144,7 @@ def list_(*, as_json: bool, **where: Any) -> None:
     "streams",
     multiple=True,
     metavar="PATTERN",
-    callback=_patterns,
+    type=STREAM_PATTERN,
     help="Which; ** for all.",
 )
 @click.option("--log", metavar="LOG", help="Of this log alone. [all logs]")

@@ -20,7 +20,7 @@ import h11
 import trio
 
 from edge_agent.net.accepting import LINGER_S, linger
-from edge_agent.net.http_framing import framing_fault
+from edge_agent.net.http_framing import framing_fault, origin_form
 from edge_agent.output.printable import ended, without_repr
 from edge_agent.security.tokens import TOKEN_PATH
 
@@ -190,6 +190,8 @@ async def _request(stream: trio.abc.Stream, http: h11.Connection) -> h11.Request
     event = await next_event(stream, http)
     if not isinstance(event, h11.Request):
         raise EOFError("closed before a whole request")  # noqa: TRY004 - h11 says so with a type
+    if event.http_version not in (b"1.0", b"1.1"):
+        raise HandshakeRefusal(505, "This port speaks HTTP/1.1.", "bad_request")
     return event
 
 
@@ -223,7 +225,7 @@ class _Headers:
 
 def _target(request: h11.Request) -> tuple[str, str | None]:
     """The target, and the secret that stood before it, if one did."""
-    target = request.target.decode("latin-1")
+    target = origin_form(request.target).decode("latin-1")
     if not target.startswith(TOKEN_PATH):
         return target, None
     secret, slash, rest = target.removeprefix(TOKEN_PATH).partition("/")
@@ -241,9 +243,10 @@ def _post(request: h11.Request, http: h11.Connection) -> Post:
     headers = _Headers(request)
     one, length = headers.one, headers.one(b"content-length")
     target, secret = _target(request)
-    key = one(b"idempotency-key") or ""
-    if len(key) > KEY_CHARACTERS_MAX:
-        text = f"Idempotency-Key: at most {KEY_CHARACTERS_MAX} characters are expected."
+    key = one(b"idempotency-key")
+    # One that is empty is a variable that nobody has set: it would promise nothing.
+    if key is not None and not 0 < len(key) <= KEY_CHARACTERS_MAX:
+        text = f"Idempotency-Key: 1 to {KEY_CHARACTERS_MAX} characters are expected."
         raise HandshakeRefusal(400, text, "bad_request")
     return Post(
         target=target,
@@ -258,7 +261,7 @@ def _post(request: h11.Request, http: h11.Connection) -> Post:
         coding=(one(b"content-encoding") or "").strip().lower(),
         length=int(length) if length and length.isdigit() else None,
         is_chunked="chunked" in (word.lower() for word in headers.words(b"transfer-encoding")),
-        key=key,
+        key=key or "",
         event=headers.event(),
     )
 

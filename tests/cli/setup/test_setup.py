@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from edge_agent.cli import main
 from edge_agent.config import parse
-from edge_agent.security.tls import server_context
+from edge_agent.security.tls import make_ca, server_context
 from edge_agent.security.tokens import list_tokens
 from tests.end_to_end.support import AgentProcess, agents
 from tests.other_user import as_other_user, open_folder
@@ -163,15 +163,19 @@ def test_wherever_it_is_interrupted_the_next_run_completes_it(
 
 
 @pytest.mark.needs("root", "unshare", "setpriv")
-def test_who_may_not_write_there_is_told_who_may_and_nothing_is_changed() -> None:
+@pytest.mark.parametrize("is_again", [False, True])
+def test_who_may_not_write_there_is_told_who_may_and_nothing_is_changed(*, is_again: bool) -> None:
     with open_folder() as folder:
         config = folder / "edge-agent.toml"
         config.write_text(f'[store]\npath = "{folder}/data"\nsize = "64MiB"\n')
         words = ["setup", "--yes", "--no-restart", "--config", str(config)]
+        if is_again:
+            assert setup(config, "--yes").exit_code == 0
+        before = {one: one.stat().st_mtime_ns for one in folder.rglob("*")}
         command = [*as_other_user(), sys.executable, "-m", "edge_agent", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2 and "denied: sudo edge-agent setup" in done.stderr, done
-        assert [one.name for one in folder.iterdir()] == [config.name]
+        assert {one: one.stat().st_mtime_ns for one in folder.rglob("*")} == before
 
 
 def test_a_file_with_a_byte_order_mark_is_read_and_written_without(config: Path) -> None:
@@ -228,6 +232,47 @@ def test_tokens_are_kept_where_the_configuration_says(config: Path) -> None:
     assert "sensors" in elsewhere.read_text() and not (config.parent / "tokens").exists()
 
 
+def test_a_certificate_of_another_authority_stays_and_its_name_is_told(
+    config: Path, tmp_path: Path
+) -> None:
+    files = make_ca(tmp_path / "acme", ["pi.example"])
+    foreign = files.certificate.rename(tmp_path / "acme" / "fullchain.pem")
+    files.ca.unlink()
+    text = f'[listen]\ntls_certificate = "{foreign}"\ntls_key = "{files.key}"\n'
+    config.write_text(config.read_text() + text)
+    before = foreign.read_bytes()
+    done = setup(config, answers="\n\n")  # Of names it is not asked.
+    assert done.exit_code == 0 and not (config.parent / "tls").exists(), done.output
+    assert foreign.read_bytes() == before and f"leave the certificate {foreign}" in done.output
+    assert "curl https://pi.example:8765/" in done.output and "--cacert" not in done.output
+    assert "https://pi.example:8766/" in done.output
+
+
+def test_an_authority_that_lies_elsewhere_is_gone_on_with(config: Path, tmp_path: Path) -> None:
+    files = make_ca(tmp_path / "mine", ["pi.example"])
+    text = f'[listen]\ntls_certificate = "{files.certificate}"\ntls_key = "{files.key}"\n'
+    config.write_text(config.read_text() + text)
+    done = setup(config, "--yes")
+    assert done.exit_code == 0 and f"--cacert {files.ca} " in done.output, done.output
+    assert not (config.parent / "tls").exists()
+
+
+def test_tokens_that_cannot_be_read_are_told_before_anything_is_written(config: Path) -> None:
+    (config.parent / "tokens").write_text("")
+    done = setup(config, "--yes")
+    assert done.exit_code == 78 and "found an empty file" in done.output
+    assert "move it away" in done.output and not (config.parent / "tls").exists()
+
+
+def test_an_emptied_token_for_this_machine_is_made_anew(config: Path) -> None:
+    assert setup(config, "--yes").exit_code == 0
+    token = config.parent / "local-token"
+    before = token.read_text()
+    token.write_text("")
+    assert setup(config, "--yes").exit_code == 0
+    assert token.read_text().startswith("ea1_") and token.read_text() != before
+
+
 def test_who_says_no_changes_nothing(config: Path) -> None:
     text = config.read_text()
     done = setup(config, answers="\ny\nn\n")
@@ -241,6 +286,13 @@ def test_questions_are_asked_and_answered(config: Path) -> None:
     settings = parse(config.read_text(), "file")
     assert settings.http.address.startswith("127.0.0.1") and settings.listen.tokens is not None
     assert "shed.example" in done.output and "token page" not in done.output
+
+
+def test_a_name_that_is_none_is_asked_for_again(config: Path) -> None:
+    done = setup(config, answers="a_!\nshed.lan\nn\nn\n")
+    assert done.exit_code == 1 and "expected a DNS name" in done.output
+    assert "good for" in done.output and "shed.lan" in done.output.partition("good for")[2]
+    assert "a_!" not in done.output.partition("good for")[2]
 
 
 @pytest.mark.parametrize("again", [("--yes",), ()])
