@@ -28,7 +28,7 @@ from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import Remote, agreed, reach, reach_options
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.config import Config, Upstream, parse_size, shown_url
-from edge_agent.errors import EdgeAgentError, ProtocolError
+from edge_agent.errors import EdgeAgentError
 from edge_agent.ops.text import amount, percent, phase, resending, to_second
 from edge_agent.output.printable import json_text, printable
 from edge_agent.system.files import acting_as, acting_as_owner
