@@ -29,7 +29,7 @@ def stall(stream, fields):
 """
 RULE = '[[rule]]\nname = "stall"\nstreams = ["**"]\nhook = "stalling:stall"\n'
 #: What the unit's WatchdogSec= would say.
-WATCHDOG_S = 3.0
+WATCHDOG_S = 2.0
 
 
 def told(supervisor: socket.socket) -> list[bytes]:

@@ -26,7 +26,18 @@ def test_ctrl_c_ends_it_cleanly_and_a_ledger_that_says_more_is_a_difference(
 ) -> None:
     kept = tmp_path / "kept"
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_agent", "demo", "--sensors", "1", "--keep", str(kept)],
+        [
+            sys.executable,
+            "-m",
+            "edge_agent",
+            "demo",
+            "--sensors",
+            "1",
+            "--seconds",
+            "12",
+            "--keep",
+            str(kept),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -70,14 +71,17 @@ async def test_the_last_acknowledgement_of_a_batch_is_not_waited_for(tmp_path: P
             await station.put(20)
             some = await batch(station, 1, 20)
             async with opened(station, broker.url) as (sink, _):
-                took = 1.0
+                took = [1.0]
                 # Mosquitto keeps it back until what it sent before is confirmed, which Linux does
-                # after 40 ms where nothing is asked of it; no batch is quicker then.
+                # after 40 ms where nothing is asked of it: hardly any batch is quicker then. A
+                # slow machine is given some rounds.
                 with trio.fail_after(PATIENCE_S):
-                    while took > 0.035:
-                        began = trio.current_time()
-                        await sink.send(some)
-                        took = trio.current_time() - began
+                    while median(took) > 0.035:
+                        took.clear()
+                        for _ in range(10):
+                            began = trio.current_time()
+                            await sink.send(some)
+                            took.append(trio.current_time() - began)
 
 
 async def test_a_broker_that_says_nothing_is_told_before_the_timeout(
