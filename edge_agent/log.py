@@ -167,13 +167,16 @@ class Log:
         """
         return await self._committer.append(entry, lazy=lazy, soon=soon)
 
-    async def read(self, log: str, after: int, limit_bytes: int = READ_BYTES) -> list[Block | Gap]:
-        """What follows position ``after``: consecutive, at least one item unless at the end.
+    async def read(
+        self, log: str, after: int, limit_bytes: int = READ_BYTES, upto: int | None = None
+    ) -> list[Block | Gap]:
+        """What follows position ``after``: consecutive, at least one item unless at the end; see
+        `Questions.read`.
 
         Raises:
             StoreFailed: the disk refused. The committer reopens the store; try again later.
         """
-        return await self._ask(self._engine.read, log, after, limit_bytes)
+        return await self._ask(self._engine.read, log, after, limit_bytes, upto)
 
     async def read_near(self, log: str, time_ns: int) -> int:
         """A position from which no record measured at or after ``time_ns`` is missed."""

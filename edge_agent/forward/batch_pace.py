@@ -50,8 +50,12 @@ class BatchPace:
 
     @property
     def ranges_max(self) -> int:
-        """How many batches may be planned with one commit."""
-        return RANGES_MAX_QUICK if self.starting else RANGES_MAX
+        """How many batches may be planned with one commit: more once the largest are answered at
+        once. What is planned before is little, as it goes in the order of the log whatever the
+        order that is wanted.
+        """
+        is_quick = self.starting and (self.bytes, self.records) == self._most
+        return RANGES_MAX_QUICK if is_quick else RANGES_MAX
 
     def restored(self) -> None:
         """The plan is an earlier run's, whatever that knew."""

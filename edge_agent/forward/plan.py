@@ -32,7 +32,7 @@ from edge_agent.store.thinning import cut_beside
 
 #: Ranges planned with one commit. A commit per batch would tie forwarding to the commit interval …
 RANGES_MAX = 8
-#: … and where each is answered at once, the wait for a commit would still be a fifth of the time.
+#: … and where each is answered at once, even its 50 ms would be a fifth of the time.
 RANGES_MAX_QUICK = 32
 #: By how much a batch may be larger than the one before it, until a link's speed is known.
 GROWTH = 4

@@ -358,7 +358,7 @@ class PlannedBatches:
         items: list[Block | Gap] = []
         cursor = first - 1
         while cursor < last:
-            read = await self._log.read(self._name, cursor, READ_BYTES)
+            read = await self._log.read(self._name, cursor, READ_BYTES, last)
             if not read:
                 # The log ends before the plan does: this is another store's plan.
                 self._plan.ranges.clear()

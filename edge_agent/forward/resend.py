@@ -318,7 +318,9 @@ class ResendLog(LaneLog):
         """As `Log.last_seq`."""
         return min(self.whole.last_seq(log), self._order.last)
 
-    async def read(self, log: str, after: int, limit_bytes: int = READ_BYTES) -> list[Block | Gap]:
+    async def read(
+        self, log: str, after: int, limit_bytes: int = READ_BYTES, upto: int | None = None
+    ) -> list[Block | Gap]:
         """As `Log.read`, with gaps in the place of what is not meant. Each seq comes from the log
         or, where that has lost it, from history.
         """
@@ -327,16 +329,16 @@ class ResendLog(LaneLog):
         held = self.whole.first_seq(log)
         if self._recall is not None and after + 1 < held:
             # Known without a look at the log.
-            upto = min(held - 1, order.last)
-            return await self._recall.read(log, after, upto, order, limit_bytes)
-        for item in await self.whole.read(log, after, limit_bytes):
+            end = min(held - 1, order.last)
+            return await self._recall.read(log, after, end, order, limit_bytes)
+        for item in await self.whole.read(log, after, limit_bytes, upto):
             if item.first > order.last:
                 break
             if self._recall is not None and _is_lost(item):
                 if found:
                     break
-                upto = min(item.last, order.last)
-                return await self._recall.read(log, after, upto, order, limit_bytes)
+                end = min(item.last, order.last)
+                return await self._recall.read(log, after, end, order, limit_bytes)
             kept = self._meant(item)
             before = found[-1] if found else None
             if isinstance(kept, Gap):

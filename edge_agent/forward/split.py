@@ -397,9 +397,11 @@ class LaneLog(Log):
         last = super().last_seq(log)
         return min(last, self.split.span[1]) if self.part == "backlog" else last
 
-    async def read(self, log: str, after: int, limit_bytes: int = READ_BYTES) -> list[Block | Gap]:
+    async def read(
+        self, log: str, after: int, limit_bytes: int = READ_BYTES, upto: int | None = None
+    ) -> list[Block | Gap]:
         """As `Log.read`."""
-        items = await super().read(log, after, limit_bytes)
+        items = await super().read(log, after, limit_bytes, upto)
         if self.part == "live":
             return items
         end = self.split.span[1]

@@ -69,18 +69,21 @@ class Questions(ABC):
     def _ask(self, question: Callable[[lmdb.Transaction[memoryview]], _Answer]) -> _Answer:
         """``question`` within a read transaction. Raises StoreFailed where the disk refuses."""
 
-    def read(self, log: str, after: int, limit_bytes: int) -> list[Block | Gap]:
+    def read(
+        self, log: str, after: int, limit_bytes: int, upto: int | None = None
+    ) -> list[Block | Gap]:
         """What follows the seq ``after``: blocks and gaps, without a hole between them.
 
         The first block may begin before ``after + 1``, which it then holds: skip records whose
         seq is not above ``after``. At least one item where there is anything, [] at the end;
-        beyond one block, payloads of at most ``limit_bytes`` as stored. Blocks come with the
-        corrections of their times that are known by now.
+        beyond one block, payloads of at most ``limit_bytes`` as stored, and none that begins
+        behind ``upto``, unless it is the first. Blocks come with the corrections of their times
+        that are known by now.
         """
         offsets = self._state.clocks.offsets
 
         def question(txn: lmdb.Transaction[memoryview]) -> list[Block | Gap]:
-            items = read_blocks(txn, log, after, limit_bytes, offsets, self.settings.keys)
+            items = read_blocks(txn, log, after, limit_bytes, offsets, self.settings.keys, upto)
             ends = None
             if any(isinstance(item, Gap) and item.reason == "damaged" for item in items):
                 log_id = self._state.logs[log].id

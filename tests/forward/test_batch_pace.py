@@ -83,15 +83,21 @@ def test_small_records_are_counted_as_they_become_larger_when_they_are_sent() ->
     assert pace.records == LEAST_RECORDS
 
 
-def test_while_answers_come_at_once_more_is_planned_with_one_commit() -> None:
+def test_once_the_largest_are_answered_at_once_more_is_planned_with_one_commit() -> None:
     pace = BatchPace(MIB, 10_000)
+    while (pace.bytes, pace.records) != (MIB, 10_000):
+        assert pace.ranges_max == RANGES_MAX
+        pace.answered(pace.bytes, pace.records, 0.01)
     assert pace.ranges_max == RANGES_MAX_QUICK
+    pace.answered(pace.bytes, pace.records, 20.0)
+    assert pace.ranges_max == RANGES_MAX
+
+
+def test_a_short_plan_is_not_taken_for_the_end_of_a_long_one() -> None:
+    pace = BatchPace(MIB, 10_000)
     pace.planned(3)
-    # The second of three, not that of as many as there might have been.
     pace.answered(START_BYTES, START_RECORDS, 0.01)
     assert not pace.too_large(2) and pace.too_large(1)
-    pace.answered(START_BYTES, START_RECORDS, 20.0)
-    assert pace.ranges_max == RANGES_MAX
 
 
 def test_a_plan_for_a_faster_link_is_noticed() -> None:

@@ -13,7 +13,14 @@ from edge_agent.errors import SinkRefused
 from edge_agent.forward import planned_reader
 from edge_agent.forward.consumer_orders import LogRange, position_for
 from edge_agent.forward.open_reader import OpenBatches
-from edge_agent.forward.plan import RANGES_MAX_QUICK, SINGLES_MAX, Plan, decode_plan, encode_plan
+from edge_agent.forward.plan import (
+    RANGES_MAX,
+    RANGES_MAX_QUICK,
+    SINGLES_MAX,
+    Plan,
+    decode_plan,
+    encode_plan,
+)
 from edge_agent.forward.planned_reader import (
     PlannedBatches,
     SinkMisconfigured,
@@ -118,8 +125,8 @@ async def test_what_was_trimmed_since_is_not_in_the_key(tmp_path: Path) -> None:
         )
         read = station.engine.read
 
-        def trimmed(log: str, after: int, limit: int) -> Any:
-            items = read(log, max(after, 2), limit)
+        def trimmed(log: str, after: int, limit: int, upto: int | None = None) -> Any:
+            items = read(log, max(after, 2), limit, upto)
             return [Gap("main", 1, 2, "trimmed"), *items] if after < 2 else items
 
         station.engine.read = trimmed  # type: ignore[method-assign, assignment]  # retention would need minutes
@@ -348,17 +355,22 @@ async def test_where_each_is_answered_at_once_one_commit_plans_many_and_no_more_
             await station.put(2, start=start)
         read, cursors = station.log.read, []
 
-        async def noted(log: str, after: int, limit_bytes: int) -> list[Block | Gap]:
+        async def noted(
+            log: str, after: int, limit_bytes: int, upto: int | None = None
+        ) -> list[Block | Gap]:
             cursors.append(after)
-            return await read(log, after, limit_bytes)
+            return await read(log, after, limit_bytes, upto)
 
         monkeypatch.setattr(station.log, "read", noted)
         batches = planned(station)
+        for _ in range(RANGES_MAX):
+            batches.sent(await batches.next(), 100)
+        cursors.clear()
         await batches.next()
-        assert stored_plan(station).ranges[-1] == (125, 128)
+        assert stored_plan(station).ranges[-1] == (157, 160)
         assert len(stored_plan(station).ranges) == RANGES_MAX_QUICK
         # Each of the blocks with these records once for the plan, and those of the first range.
-        assert sorted(cursors) == sorted([*range(0, 128, 2), 0, 2])
+        assert sorted(cursors) == sorted([*range(32, 160, 2), 32, 34])
 
 
 def test_a_cap_changes_how_ranges_are_rendered_and_nothing_else_does_without_one() -> None:

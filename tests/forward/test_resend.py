@@ -166,7 +166,9 @@ class LostLog(Log):
     def last_seq(self, log: str) -> int:
         return self.last
 
-    async def read(self, log: str, after: int, limit_bytes: int = 0) -> list[Block | Gap]:
+    async def read(
+        self, log: str, after: int, limit_bytes: int = 0, upto: int | None = None
+    ) -> list[Block | Gap]:
         found = [item for item in LOST if item.last > after]
         if found and isinstance(found[0], Gap):
             found[0] = Gap(log, after + 1, found[0].last, found[0].reason)

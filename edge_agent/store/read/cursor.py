@@ -43,6 +43,7 @@ def read_blocks(
     limit_bytes: int,
     offsets: Offsets = MappingProxyType({}),
     seals: KeyRing = OPEN,
+    upto: int | None = None,
 ) -> list[Block | Gap]:
     """What follows ``after``: see `Engine.read`. ``offsets``: what is known of boots' clocks;
     ``seals`` open what is sealed.
@@ -56,6 +57,8 @@ def read_blocks(
     items: list[Block | Gap] = []
     size = 0
     while want <= header.last and (not items or size < limit_bytes):
+        if items and upto is not None and want > upto:
+            break
         found = _next(blocks, log, header, want, seals)
         if isinstance(found, Block):
             size += len(found.payload)

@@ -59,6 +59,14 @@ def test_at_least_one_block_and_then_up_to_the_limit(engine: Engine) -> None:
     assert len(engine.read("main", 0, 3 * size + size // 2)) == 3
 
 
+@pytest.mark.parametrize("upto, last", [(4, 6), (6, 6), (7, 9), (9, 9), (3, 6), (99, 30)])
+def test_no_block_is_read_that_begins_behind_what_is_wanted_but_the_first(
+    engine: Engine, upto: int, last: int
+) -> None:
+    found = engine.read("main", 3, 10**6, upto)
+    assert (found[0].first, found[-1].last) == (4, last)
+
+
 def test_a_damaged_block_is_a_gap_and_the_rest_is_read(stores: Stores, engine: Engine) -> None:
     engine.close()
     again = damage(stores, 4, 28)

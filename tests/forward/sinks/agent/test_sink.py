@@ -345,8 +345,8 @@ async def test_what_was_trimmed_is_told_and_does_not_hold_up_the_rest(
         await agent.put(4, start=4)
         read = agent.engine.read
 
-        def trimmed(log: str, after: int, limit: int) -> Any:
-            items = read(log, max(after, 4), limit)
+        def trimmed(log: str, after: int, limit: int, upto: int | None = None) -> Any:
+            items = read(log, max(after, 4), limit, upto)
             return [Gap("main", after + 1, 4, "trimmed"), *items] if after < 4 else items
 
         agent.engine.read = trimmed  # type: ignore[method-assign, assignment]  # retention would need minutes
