@@ -6,7 +6,8 @@
   of all together, from the last look that found the hub empty until it holds everything.
 - **Idle memory**: RssAnon of an agent with one upstream of a kind that cannot be reached, less that
   of an agent with none. A record waits for it: a kind may load what it needs when there is first
-  something to send. A kind whose library is not there is left out, and said so.
+  something to send. A kind whose library is not there is left out, and said so. PostgreSQL, whose
+  library is the largest, is also measured where it is connected and has sent that record.
 - **A NATS leaf node** that stored messages while there was no hub, as a peer of the drain to a hub
   (`bench_drain`); that of MQTT, Mosquitto's bridge, stands in ``bench_upstreams``.
 """
@@ -28,6 +29,7 @@ from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from benchmarks.upstreams import leaf
 from benchmarks.upstreams.backlog import DIGESTED
+from benchmarks.upstreams.servers import postgresql
 
 AGENTS: Final = 10
 _DEAD: Final = '[[upstream]]\nname = "dead"\nurl = "ws://127.0.0.1:1/forward"\n'
@@ -117,7 +119,22 @@ def idle_memory(
             continue
         config = f'[[upstream]]\nname = "far"\nurl = "{url}"\n{more}\n'
         found.append((kind, _memory(folder / kind, config, settled_s) - none))
+        if library == "psycopg":
+            connected = _connected_postgres(folder / "connected", settled_s)
+            found.append((f"{kind}, connected", connected - none))
     return found, lacking
+
+
+def _connected_postgres(folder: Path, settled_s: float) -> float:
+    folder.mkdir(parents=True)
+    secret = folder / "password"
+    secret.write_text("secret\n")
+    secret.chmod(0o600)
+    with postgresql(free_port()) as server:
+        upstream = f'[[upstream]]\nname = "far"\nurl = "{server.url}"\n'
+        used = _memory(folder, f'{upstream}password_file = "{secret}"\n', settled_s)
+        assert server.psql("SELECT count(*) FROM records") == "1"
+    return used
 
 
 def _kinds(tiny: bool) -> Iterator[tuple[str, tuple[str, str, str]]]:

@@ -115,7 +115,7 @@ GOALS: dict[str, Goal] = {
     "dead_second": Goal("a dead second upstream: less records per CPU second by", 0.03, "",
                         at_most=True),
     "ten_agents": Goal("ten agents into one hub, together", 2_000_000, "records/s"),
-    "idle_upstream": Goal("an upstream that cannot be reached, the largest kind: RssAnon", 5, "MB",
+    "idle_upstream": Goal("an upstream with nothing to send, the largest kind: RssAnon", 5, "MB",
                           at_most=True),
     "start_ack_s": Goal("from exec to the first ack, 10 million records stored, after SIGKILL", 2,
                         "s", at_most=True),

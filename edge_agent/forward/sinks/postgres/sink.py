@@ -11,13 +11,15 @@ with itself: nothing is done, and that is acknowledged. Where fewer rows were pu
 it is looked first whether those that are there are the same records (`Target.others`): a store that
 was set back gives its numbers a second time, and becomes another one before anything is lost.
 
-psycopg is 5 MB of memory and a fifth of a second of imports, so it is loaded, in a thread, by the
-first connection: an upstream that rests, or has had nothing to be sent, goes without.
+psycopg is 6 MB of memory and a fifth of a second of imports, so it is loaded, in a thread, once
+there is something to be sent and a server can be reached: an upstream that rests, or whose server
+is away, goes without.
 """
 
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from edge_agent.forward.sinks.postgres.connection import PostgresConnection
 
 _PORT: Final = 5432
+_DRIVER: Final = "edge_agent.forward.sinks.postgres.connection"
 _OTHERS: Final = "a table has other records under its numbers"
 
 
@@ -156,14 +159,9 @@ class PostgresSink(KeyedSink):
             return self._connection
         await self.aclose()
         upstream = self._upstream
-        try:
-            driver = await self._run_blocking(_driver)
-        except ImportError as error:
-            # It is installed, and the libpq that it needs is not.
-            text = f"psycopg cannot be loaded: {why(error)}"
-            raise SinkUnavailable(text, slow=True, obstacle="here") from error
         parameters, host = await self._run_blocking(parameters_of, upstream)
         try:
+            driver = await self._driver(host, parameters["port"])
             self._connection = await driver.connect(parameters, host, upstream.timeout)
             await self._target.prepare(self._connection, upstream.timeout)
             if not trial:
@@ -175,6 +173,26 @@ class PostgresSink(KeyedSink):
         except OSError as error:
             raise SinkUnavailable(f"{host}: {why(error)}") from error
         return self._connection
+
+    async def _driver(self, host: str, port: int) -> ModuleType:
+        """The module that connects, loaded if need be.
+
+        Raises:
+            SinkUnavailable: nobody is there, for whom it would be loaded, or it cannot be.
+            trio.TooSlowError: nobody has answered.
+        """
+        if _DRIVER not in sys.modules:
+            try:
+                with trio.fail_after(self._upstream.timeout):
+                    await trio.aclose_forcefully(await self._dial(host, port, None))
+            except OSError as error:
+                raise SinkUnavailable(why(error)) from error
+        try:
+            return await self._run_blocking(import_module, _DRIVER)
+        except ImportError as error:
+            # It is installed, and the libpq that it needs is not.
+            text = f"psycopg cannot be loaded: {why(error)}"
+            raise SinkUnavailable(text, slow=True, obstacle="here") from error
 
 
 def parameters_of(upstream: Upstream) -> tuple[dict[str, Any], str]:
@@ -203,10 +221,6 @@ def parameters_of(upstream: Upstream) -> tuple[dict[str, Any], str]:
     if mode.startswith("verify"):
         given["sslrootcert"] = upstream.ca_file or ssl.get_default_verify_paths().cafile or "system"
     return {name: value for name, value in given.items() if value is not None}, host
-
-
-def _driver() -> ModuleType:
-    return import_module("edge_agent.forward.sinks.postgres.connection")
 
 
 def make(parts: SinkParts) -> PostgresSink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -152,6 +153,24 @@ async def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(tmp_path:
         error = await refused(station, configured)
         assert isinstance(error, SinkUnavailable) and not error.slow
         assert str(error).startswith("it takes no writes now (a replica, or default_trans")
+
+
+async def test_the_driver_is_loaded_for_a_server_that_can_be_reached_and_for_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = "edge_agent.forward.sinks.postgres.connection"
+    monkeypatch.delitem(sys.modules, driver, raising=False)
+    async with database(tmp_path) as (station, configured, psql):
+        await station.put(1)
+        nobody = structs.replace(configured, url="postgresql://edge@127.0.0.1:1/edge")
+        error = await refused(station, nobody)
+        assert isinstance(error, SinkUnavailable) and not error.slow
+        assert "127.0.0.1:1: " in str(error) and driver not in sys.modules
+        await sent(station, configured)
+        assert driver in sys.modules
+        # From then on it is libpq that tells.
+        assert "connection failed" in str(await refused(station, nobody))
+        assert await ask(psql, "SELECT count(*) FROM records") == ["1"]
 
 
 async def test_a_lock_that_somebody_holds_is_waited_for_no_longer_than_the_timeout(
