@@ -54,6 +54,7 @@ def told_stream(directory: Directory, name: str, seen: Seen) -> dict[str, Any]:
         "time": None if last is None else format_time(last.time_ns),
         "time_quality": None if last is None else last.trust,
         "last": {} if last is None else last.numbers,
+        "words": {} if last is None else dict(last.words),
         "spark_field": None if last is None else last.spark_field or None,
         "spark": [] if last is None else list(last.spark),
     }

@@ -74,34 +74,44 @@ def path_text(parts: tuple[str, ...]) -> str:
     )
 
 
-def numbers_of(fields: Mapping[str, Any], most: int) -> dict[str, float]:
-    """The number fields of a record by their paths, ``most`` of them, in the record's order."""
-    found: dict[str, float] = {}
-    _gather(fields, (), found, most, LOOKED_AT_MAX)
-    return found
+def numbers_and_words_of(
+    fields: Mapping[str, Any], numbers_max: int, words_max: int
+) -> tuple[dict[str, float], dict[str, str | bool]]:
+    """The number fields of a record by their paths, and those that are text, true or false; at
+    most so many of each, in the record's order.
+    """
+    numbers: dict[str, float] = {}
+    words: dict[str, str | bool] = {}
+    _gather(fields, (), (numbers, numbers_max), (words, words_max), LOOKED_AT_MAX)
+    return numbers, words
 
 
 def _gather(
     fields: Mapping[Any, Any],
     above: tuple[str, ...],
-    found: dict[str, float],
-    most: int,
+    numbers: tuple[dict[str, float], int],
+    words: tuple[dict[str, str | bool], int],
     looks: int,
 ) -> int:
-    """Put numbers into ``found``; how many more values may be looked at."""
+    """Put values where they belong, at most so many; how many more may be looked at."""
     for name, value in fields.items():
-        if looks <= 0 or len(found) >= most:
+        if looks <= 0 or len(numbers[0]) >= numbers[1]:
             return 0
         looks -= 1
         if not isinstance(name, str):
             continue  # Within a map msgpack has other keys, too, and those have no path.
+        found: tuple[dict[str, Any], int] | None = None
         if is_number(value):
+            found = numbers
+        elif isinstance(value, (str, bool)):
+            found = words
+        elif isinstance(value, dict) and len(above) < DEPTH_MAX:
+            looks = _gather(value, (*above, name), numbers, words, looks)
+        if found is not None and len(found[0]) < found[1]:
             # Most fields are on top and have plain names: these are their own paths.
             path = name if not above and name.isidentifier() else path_text((*above, name))
             if len(path) <= PATH_CHARACTERS_MAX:
-                found[path] = value
-        elif isinstance(value, dict) and len(above) < DEPTH_MAX:
-            looks = _gather(value, (*above, name), found, most, looks)
+                found[0][path] = value
     return looks
 
 

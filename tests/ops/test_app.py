@@ -61,6 +61,7 @@ async def test_what_was_kept_is_in_status_streams_metrics_and_on_the_page(tmp_pa
             "time": "2026-11-22T10:00:00Z",
             "time_quality": "synced",
             "last": {"t": 21.7},
+            "words": {},
             "spark_field": "t",
             "spark": [21.7],
         }

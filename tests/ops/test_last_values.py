@@ -3,7 +3,16 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
-from edge_agent.ops.last_values import FIELDS_MAX, SPARK_POINTS, LastValue, LastValues
+import pytest
+
+from edge_agent.ops.last_values import (
+    FIELDS_MAX,
+    SPARK_POINTS,
+    WORD_CHARACTERS_MAX,
+    WORDS_MAX,
+    LastValue,
+    LastValues,
+)
 from edge_agent.values.record import NANOSECONDS, Record
 
 START_S = 1_800_000_000
@@ -53,9 +62,10 @@ def test_a_sparkline_stays_with_its_field_until_that_has_not_come_for_long() -> 
 def test_a_word_in_between_leaves_the_numbers_with_their_own_time() -> None:
     values = LastValues()
     values.note(record(1, t=20))
-    before = values.bytes
     values.note(record(2, state="open"))
-    assert known(values).numbers == {"t": 20} and values.bytes == before
+    assert known(values).numbers == {"t": 20} and known(values).words == {"state": "open"}
+    values.note(record(1, t=20))
+    assert known(values).words == {"state": "open"}
     assert known(values).time_ns == (START_S + 1) * NANOSECONDS
 
 
@@ -65,6 +75,27 @@ def test_a_record_without_numbers_has_none() -> None:
     assert known(values).numbers == {} and known(values).spark_field == ""
     values.note(record(1, n=10**400))
     assert known(values).numbers == {"n": 10**400} and not known(values).spark
+
+
+def test_words_are_kept_as_text_and_cut_off() -> None:
+    values = LastValues()
+    values.note(record(0, POWER="ON", contact=False, long="x" * 500))
+    long = known(values).words["long"]
+    assert known(values).words == {"POWER": "ON", "contact": "false", "long": long}
+    assert len(long) == WORD_CHARACTERS_MAX and long.endswith("x…")
+    values.note(record(1, **{f"w{n}": "x" for n in range(20)}))
+    assert len(known(values).words) == WORDS_MAX
+
+
+def test_a_field_is_what_it_was_last_a_number_or_a_word() -> None:
+    values = LastValues()
+    values.note(record(0, t=20, h=40))
+    values.note(record(1, t="broken"))
+    assert known(values).numbers == dict(known(values).told()) == {"h": 40}
+    assert known(values).words == {"t": "broken"}
+    values.note(record(2, t=21))
+    assert known(values).numbers == {"t": 21} and not known(values).words
+    assert values.bytes == known(values).bytes < 400
 
 
 def test_only_so_many_fields_are_kept() -> None:
@@ -87,13 +118,17 @@ def test_beyond_the_bound_those_heard_of_longest_ago_lose_theirs() -> None:
     assert values.bytes == 0
 
 
-def test_what_is_said_of_the_memory_is_what_it_takes() -> None:
+@pytest.mark.parametrize("words", [0, 2])
+def test_what_is_said_of_the_memory_is_what_it_takes(words: int) -> None:
     values = LastValues()
     records = [
-        record(n, f"s/{m}", t=n + 0.5, h=n + 0.25, p=n * 1.5, q=n * 2.5)
+        record(
+            n, f"s/{m}", t=n + 0.5, h=n + 0.25, p=n * 1.5, q=n * 2.5,
+            **{f"w{w}": f"state {m} of {n}" for w in range(words)},
+        )
         for m in range(50)
         for n in range(SPARK_POINTS)
-    ]
+    ]  # fmt: skip
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for one in records:
@@ -103,4 +138,4 @@ def test_what_is_said_of_the_memory_is_what_it_takes() -> None:
     taken = after - before
     # Numbers lie in the records, too, which are kept here and are not there.
     assert 0.5 * values.bytes < taken < 1.2 * values.bytes
-    assert values.bytes / 50 < 1100
+    assert values.bytes / 50 < 1100 + 250 * words

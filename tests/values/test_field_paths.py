@@ -12,7 +12,7 @@ from edge_agent.values.field_path import MISSING
 from edge_agent.values.field_paths import (
     FIELDS_MAX,
     LOOKED_AT_MAX,
-    numbers_of,
+    numbers_and_words_of,
     parse_paths,
     path_text,
 )
@@ -64,6 +64,10 @@ def test_a_path_finds_what_lies_within_maps_and_a_whole_name_goes_first() -> Non
     assert look("x", {"x": None}) is None
 
 
+def numbers_of(fields: dict[str, Any], most: int) -> dict[str, float]:
+    return numbers_and_words_of(fields, most, 8)[0]
+
+
 def test_the_numbers_of_a_record_are_found_by_their_paths_in_its_order() -> None:
     fields = {
         "t": 21.5, "on": True, "name": "x", "nan": math.nan, "none": None, "list": [1, 2],
@@ -76,6 +80,17 @@ def test_the_numbers_of_a_record_are_found_by_their_paths_in_its_order() -> None
         ("n", 2**64 - 1),
         ("`rain (mm)`", 4),
     ]
+
+
+def test_the_words_of_a_record_are_found_beside_its_numbers() -> None:
+    fields = {"t": 1, "POWER": "ON", "door": {"is open": False}, "none": None, "raw": b"x"}
+    assert numbers_and_words_of(fields, 32, 8) == (
+        {"t": 1}, {"POWER": "ON", "door.`is open`": False},
+    )  # fmt: skip
+    many = {f"w{n}": "x" for n in range(20)}
+    assert numbers_and_words_of(many | {"t": 1}, 32, 8) == (
+        {"t": 1}, {f"w{n}": "x" for n in range(8)},
+    )  # fmt: skip
 
 
 def test_only_so_many_numbers_are_taken_and_only_so_much_is_looked_at() -> None:

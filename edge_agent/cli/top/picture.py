@@ -220,7 +220,7 @@ def _streams(moment: AgentMoment, screen: Screen, sort: str, reverse: bool) -> I
         age_s = max(0.0, (now - _moment(one["last_stored"])).total_seconds())
         age = duration(float(int(age_s)))
         rate = amount(one["rate"])
-        shown = _cut(one["stream"], name, screen), _cut(_values(one["last"]), last, screen)
+        shown = _cut(one["stream"], name, screen), _cut(_values(one), last, screen)
         line = sparkline(one["spark"], spark, blocks)
         yield f"{shown[0]} {rate:>7} {age:>7}  {shown[1]} {line}", ""
 
@@ -240,8 +240,11 @@ def _widths(screen: Screen) -> tuple[int, int, int]:
     return name, left - spark - name, spark
 
 
-def _values(last: dict[str, float]) -> str:
-    return printable("  ".join(f"{name}={_number(value)}" for name, value in last.items()))
+def _values(stream: dict[str, Any]) -> str:
+    told = {name: _number(value) for name, value in stream["last"].items()}
+    # An agent of an earlier version says no words.
+    told |= stream.get("words", {})
+    return printable("  ".join(f"{name}={value}" for name, value in told.items()))
 
 
 def _number(value: float) -> str:

@@ -24,17 +24,19 @@ _LATELY_NS = 3600 * 10**9
 #: Values of one stream that are shown; its own page has the others.
 VALUES_MAX = 3
 _LABEL_CHARACTERS = 40
+_WORD_CHARACTERS = 30
 SPARK_POINTS = 40
 _SPARK_HEIGHT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """One stream: what is known of it, and its newest numbers."""
+    """One stream: what is known of it, and its newest numbers and words."""
 
     name: str
     seen: Seen
     values: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
     spark: Sequence[float] = ()
     rate: float | None = None
 
@@ -47,9 +49,10 @@ def rows_of(directory: Directory, may_read: Callable[[str], bool]) -> list[Strea
 def _row_of(directory: Directory, name: str, seen: Seen) -> StreamRow:
     last = directory.last_of(name)
     values = {} if last is None else dict(last.told())
+    words = {} if last is None else last.words
     # A copy, as the page is made in a thread.
     spark = () if last is None else tuple(last.spark)
-    return StreamRow(name, seen, values, spark, directory.rate(seen))
+    return StreamRow(name, seen, values, words, spark, directory.rate(seen))
 
 
 def search(wanted: str, rows: Sequence[StreamRow]) -> list[StreamRow]:
@@ -198,8 +201,18 @@ def _values(row: StreamRow) -> str:
     for name, value in [*row.values.items()][:VALUES_MAX]:
         label, unit = named(name)
         shown = f"<b>{value:.6g}</b>{f' {unit}' if unit else ''}"
-        label = label if len(label) <= _LABEL_CHARACTERS else f"{label[:_LABEL_CHARACTERS]}…"
-        told.append(f"<span>{html_text(label)} {shown}</span>")
-    if len(row.values) > VALUES_MAX:
-        told.append(f"<span class=soft>and {len(row.values) - VALUES_MAX} more</span>")
+        told.append(f"<span>{_shortened(label, _LABEL_CHARACTERS)} {shown}</span>")
+    # A word has a place, however many numbers there are.
+    for name, word in [*row.words.items()][: max(1, VALUES_MAX - len(told))]:
+        label, shown = _shortened(name, _LABEL_CHARACTERS), _shortened(word, _WORD_CHARACTERS)
+        # What is cut off is told to who points at it, and may be broken into lines.
+        is_long = len(word) > _WORD_CHARACTERS
+        title = f' class="long" title="{html_text(word)}"' if is_long else ""
+        told.append(f"<span{title}>{label} <b>{shown}</b></span>")
+    if more := len(row.values) + len(row.words) - len(told):
+        told.append(f"<span class=soft>and {more} more</span>")
     return " ".join(told)
+
+
+def _shortened(text: str, most: int) -> str:
+    return html_text(text if len(text) <= most else f"{text[:most]}…")

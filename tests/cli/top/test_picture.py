@@ -29,6 +29,12 @@ def test_streams_are_shown_with_rate_age_last_values_and_a_sparkline() -> None:
     assert row.split() == ["greenhouse/1", "2", "2", "s", "t=21.5", "h=40", "▁▂▃█"]
 
 
+def test_words_stand_behind_numbers_and_move_no_cursor() -> None:
+    one = stream("lamp", 2, t=21) | {"words": {"POWER": "ON", "note": "\x1b[2J"}}
+    shown = texts(moment(one), WIDE, "rate")
+    assert any("t=21  POWER=ON  note=\\x1b[2J" in line for line in shown)
+
+
 def test_upstreams_store_card_and_health_are_shown() -> None:
     away = replace(UPSTREAM, name="cloud", error="refused", drains_in_s=840.0, bytes_per_s=2048.0)
     reason = Reason("x", "Upstream cloud cannot be reached.")

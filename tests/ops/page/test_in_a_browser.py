@@ -198,7 +198,7 @@ def test_a_stream_of_words_shows_them(browser: Browser, tmp_path: Path) -> None:
             {"time": now - 300, "door": {"state": "closed"}, "note": None, "list": ["a"]},
         ]
         send(agent, "front", door)
-        send(agent, "both", [{"time": now - 60, "t": 20, "mode": "a" * 600}, {"t": 21}])
+        send(agent, "both", [{"time": now - 60, "t": 20}, {"t": 21, "mode": "a" * 600}])
         with opened(browser, address(agent, "/stream/front?last=1h")) as page:
             page.wait_for_selector("main[data-points]")
             assert "no numbers, and the texts" in page.inner_text("#told")
@@ -215,6 +215,18 @@ def test_a_stream_of_words_shows_them(browser: Browser, tmp_path: Path) -> None:
             send(agent, "front", [{"door": {"state": "ajar"}}])
             page.wait_for_selector("#texts td:has-text('ajar')", state="attached")
             assert not page.evaluate("document.getElementById('texts').open")
+        narrow = {"width": NARROW, "height": 800}
+        with opened(browser, address(agent, "/?q=both"), viewport=narrow) as page:
+            page.wait_for_selector("#streams td.values:has-text('mode')")
+            # All that is kept of it is told to who points at it, in lines on a narrow screen.
+            values = page.locator("#streams td.values")
+            assert values.inner_text() == f"t 21 mode {'a' * 30}…"
+            title = values.locator(".long").get_attribute("title") or ""
+            assert title == "a" * 79 + "…"
+            assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
+        with opened(browser, address(agent, "/")) as page:
+            front = page.locator("#streams tr:has-text('front') td.values")
+            assert front.inner_text() == "door.state ajar"
         with opened(browser, address(agent, "/stream/both?last=1h")) as page:
             page.wait_for_selector("main[data-points]")
             assert "a point for each" in page.inner_text("#told")

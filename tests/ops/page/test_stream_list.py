@@ -102,6 +102,17 @@ def test_an_empty_list_says_how_to_begin() -> None:
     )
 
 
+def test_words_are_shown_beside_numbers_escaped_and_cut_off_with_all_of_it_as_title() -> None:
+    told = {"POWER": "ON", "note": "<b>" + "x" * 40, "third": "c", "fourth": "d"}
+    html = stream_list([replace(row("a"), words=told)], "", NOW_NS)
+    assert "POWER <b>ON</b>" in html and "and 1 more" in html and "Last values" in html
+    assert f"<b>&lt;b&gt;{'x' * 27}…</b>" in html and f'title="&lt;b&gt;{"x" * 40}"' in html
+    # However many numbers there are, a word has a place.
+    numbers = dict.fromkeys("tuvw", 1.0)
+    html = stream_list([replace(row("a"), values=numbers, words=told)], "", NOW_NS)
+    assert html.count("<b>1</b>") == 3 and "<b>ON</b>" in html and "and 4 more" in html
+
+
 async def test_what_is_listed_is_what_was_said_last(tmp_path: Path) -> None:
     async with agent(tmp_path) as running:
         await running.keep("a/1", [1, 2])
