@@ -11,7 +11,7 @@ import msgspec
 
 from edge_agent.config import Profile
 from edge_agent.errors import ProtocolError
-from edge_agent.wire import TooBigMessage, text_of
+from edge_agent.wire import TooBigMessage, json_fault, text_of
 
 MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 #: Of lines that are read together, unless it is one.
@@ -67,7 +67,7 @@ def messages_of(content_type: str, body: bytes, lines_max: int) -> BodyMessages:
         raise ProtocolError("undecodable", told) from None
     bare = body.strip()
     first_end = bare.find(b"\n")
-    if first_end < 0 or not (content_type in _LINES or _is_whole(bare[:first_end])):
+    if first_end < 0 or not (content_type in _LINES or json_fault(bare[:first_end]) is None):
         return BodyMessages([[whole]], is_single=True)
     if body.count(b"\n") > lines_max:
         told = f"a body has at most {lines_max} lines (limits.batch_records)"
@@ -106,22 +106,21 @@ def structured(event: Mapping[str, str], content_type: str, body: bytes) -> tupl
     }
     if content_type in ("", "application/json") or content_type.endswith("+json"):
         body = body.removeprefix(BOM_UTF8)
-        if body and not _is_whole(body):
-            raise ProtocolError("undecodable", "the event's data is not JSON, as Content-Type says")
+        if body and (fault := json_fault(body)) is not None:
+            reason = f"the event's data is not JSON, as Content-Type says: {fault}"
+            raise ProtocolError("undecodable", reason)
         if body:
             told["data"] = msgspec.Raw(body)
-    elif content_type.startswith("text/"):
-        told["data"] = body.decode(errors="replace")
+    elif content_type.startswith("text/") and (text := _as_text(body)) is not None:
+        told["data"] = text
     else:
         told["data_base64"] = base64.b64encode(body).decode()
     return STRUCTURED, msgspec.json.encode(told)
 
 
-def _is_whole(line: bytes) -> bool:
-    """Whether a line is a value by itself, and not the beginning of a longer one."""
+def _as_text(body: bytes) -> str | None:
+    """None: it is in another encoding than UTF-8, and kept as it is."""
     try:
-        # Nothing becomes an object: a mebibyte of empty arrays would be 22 MB of them.
-        msgspec.json.decode(line, type=msgspec.Raw)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None

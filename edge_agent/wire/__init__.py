@@ -183,7 +183,7 @@ Before the upgrade faults are HTTP (`HTTP_STATUS`): 400 ``bad_stream``, ``bad_pa
 ``bad_query``, ``bad_subprotocol``; 401 ``bad_token``; 404 ``unknown_path``.
 """
 
-from edge_agent.wire.encodings import nulls_for_nan
+from edge_agent.wire.encodings import json_fault, nulls_for_nan
 from edge_agent.wire.forward import (
     BLOCK_OVERHEAD_BYTES,
     FORWARD_MESSAGE_BYTES,
@@ -265,6 +265,7 @@ __all__ = [
     "encode_token",
     "fault_of_record",
     "in_short_turns",
+    "json_fault",
     "make_reject",
     "nulls_for_nan",
     "parse_target",

@@ -167,6 +167,26 @@ def nulls_for_nan(text: str) -> Iterator[str]:
     yield text[at:]
 
 
+def json_fault(text: bytes) -> str | None:
+    """Why ``text`` is not one whole value of JSON; None where it is. What is no JSON but is read
+    here (`nulls_for_nan`, half a character) is no fault. No value is made, which would take 20
+    times the memory.
+    """
+    try:
+        JSON.raw(text)
+    except DECODE_ERRORS as error:
+        if not has_no_number(text):
+            return shown(error)
+        # In texts as well: they are other texts then, and end where they did.
+        for word in (b"-Infinity", b"-NaN", b"Infinity", b"NaN"):
+            text = text.replace(word, b"null")
+        try:
+            JSON.raw(text)
+        except DECODE_ERRORS:
+            return shown(error)
+    return None
+
+
 def check_count(count: int, batch_records: int) -> None:
     """Raises TooBigMessage for an array of too many elements."""
     if count > batch_records:

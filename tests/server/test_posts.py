@@ -329,7 +329,10 @@ SAID = {"ce_id": "7", "ce_source": "/s", "ce_type": "café"}
     [
         ("application/json; charset=utf-8", '{"t": 4}', {"t": 4}),
         ("application/vnd.x+json", "[1]", {"data": [1]}),
+        ("application/json", '{"t": NaN, "s": "NaN"}', {"t": None, "s": "NaN"}),
         ("text/plain", "hi", {"data": "hi"}),
+        ("text/plain", b"\xef\xbb\xbfhi", {"data": "hi"}),
+        ("text/plain; charset=latin-1", b"21 \xb0C", {"data": b"21 \xb0C"}),
         ("application/octet-stream", b"\xff", {"data": b"\xff"}),
         ("application/json", "", {}),
     ],
@@ -344,8 +347,10 @@ async def test_an_event_in_binary_mode_has_its_attributes_as_headers(
         for found in await port.records():
             assert found.fields == fields | SAID
             assert found.time_ns == 1_780_308_000_000_000_000
-        status, told = await sender.post("{", headers={**EVENT, "Content-Type": "application/json"})
-        assert status == 400 and "not JSON" in told["error"]["message"]
+        for wrong in ("{", '1, "id": "9"', "1NaN"):
+            headers = {**EVENT, "Content-Type": "application/json"}
+            status, told = await sender.post(wrong, headers=headers)
+            assert status == 400 and "not JSON" in told["error"]["message"]
 
 
 async def test_the_same_key_for_another_stream_is_another_key(tmp_path: Path) -> None:

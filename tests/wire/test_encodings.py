@@ -14,6 +14,7 @@ from edge_agent.wire.encodings import (
     MSGPACK,
     encoding_of,
     joined_maps,
+    json_fault,
     map_sizes,
     shown,
     size_of,
@@ -85,6 +86,18 @@ def test_sizes_of_joined_maps_are_found_again() -> None:
 
 def test_the_size_of_text_is_that_of_its_utf_8() -> None:
     assert (size_of("abc"), size_of("ü€"), size_of(b"ab"), size_of("\ud800")) == (3, 5, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "text", ["1", '{"a": NaN, "b": [-Infinity]}', '"\\ud800"', ' [-NaN, "NaN"]\n', '{"a": "1NaN"}']
+)
+def test_what_can_be_read_as_one_value_has_no_fault(text: str) -> None:
+    assert json_fault(text.encode()) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "1 2", "1NaN", "NaN1", "NaN, 1", "Nan", '{"a" 1}'])
+def test_what_is_not_one_value_of_json_has(text: str) -> None:
+    assert json_fault(text.encode()) is not None
 
 
 def test_a_complaint_is_short_and_in_our_words() -> None:
