@@ -21,7 +21,7 @@ import click
 from edge_agent import __version__
 from edge_agent.cli.common import Failure, first_of, set_up_logging
 from edge_agent.cli.process import EARLY_HANGUP
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import ConfigError, EdgeAgentError
 
 #: Name to one line of help; `module_of` says where the command is.
 COMMANDS: Final[dict[str, str]] = {
@@ -95,15 +95,19 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except EdgeAgentError as error:
-            raise Failure(str(error), error.exit_code) from error
+            raise _failure(error) from error
         except BaseExceptionGroup as group:
             # Trio's nurseries wrap what their tasks raise. Only a group that holds nothing but
             # errors of ours is shortened; anything else is a mistake and keeps its traceback.
             ours, others = group.split(EdgeAgentError)
             if ours is None or others is not None:
                 raise
-            first = first_of(ours)
-            raise Failure(str(first), first.exit_code) from group
+            raise _failure(first_of(ours)) from group
+
+
+def _failure(error: EdgeAgentError) -> Failure:
+    is_usage = isinstance(error, ConfigError) and error.where.startswith("--")
+    return Failure(str(error), 2 if is_usage else error.exit_code)
 
 
 def _leave_in_order(context: click.Context) -> None:

@@ -24,6 +24,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import click
 
 from edge_agent.cli.common import (
+    STREAM_PATTERN,
     TOKEN_VARIABLE,
     Failure,
     certificate_advice,
@@ -32,7 +33,7 @@ from edge_agent.cli.common import (
     port_options,
     sudo_advice,
 )
-from edge_agent.errors import ProtocolError
+from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.output.printable import ended, why
 from edge_agent.system.files import read_secret_line, secret_line, trusting
 from edge_agent.values.record import NANOSECONDS
@@ -92,6 +93,7 @@ def question_options(function: Decorated) -> Decorated:
     return click.option(
         "--stream",
         metavar="PATTERN",
+        type=STREAM_PATTERN,
         default="**",
         show_default=True,
         help="Which streams; * is one part of a name, ** any number.",
@@ -105,9 +107,16 @@ def sensor_options(
     " machine]",
 ) -> Decorated:
     """The same of the sensors' port, for commands that take ``url``, ``token`` and ``ca_file``."""
+    flags = {"url": flag, "ca_file": "--ca-file", "source": "--source"}
 
     def with_token(*given: Any, token_file: Path | None, **others: Any) -> Any:
-        return function(*given, token=read_token(token_file), **others)
+        try:
+            return function(*given, token=read_token(token_file), **others)
+        except ConfigError as error:
+            # What the client library calls its arguments.
+            if error.where not in flags:
+                raise
+            raise ConfigError(flags[error.where], error.expected, error.found) from error
 
     found = port_options(
         _looked_up(function, with_token, DEFAULT_SENSOR_URL),
@@ -365,7 +374,8 @@ class AgentAddress:
         if status in (401, 403):
             tries = f"Try {sudo_advice()}--token-file, or {TOKEN_VARIABLE}."
             told = f"{ended(f'{self.url} refuses: {told}')} {tries}"
-        return Failure(told)
+        # What it does not understand was an argument.
+        return Failure(told, 2 if status == 400 else 1)
 
 
 def _starts(parameters: Mapping[str, str], ages: Sequence[str | None]) -> list[str | None]:

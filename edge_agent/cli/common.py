@@ -1,6 +1,6 @@
 """Parts that the commands share: options, logging, and the way to say no.
 
-Standard library and click only, so that every command starts quickly.
+Standard library, click and what needs no more only, so that every command starts quickly.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from edge_agent.output.printable import printable, printable_lines
+from edge_agent.values.stream_names import pattern_problem, source_problem, stream_problem
 
 Raised = TypeVar("Raised", bound=Exception)
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -39,6 +40,28 @@ class Failure(click.ClickException):
     def format_message(self) -> str:
         """The message; what a peer wrote in it cannot move the cursor."""
         return printable_lines(self.message)
+
+
+class CheckedText(click.ParamType[str]):
+    """A text that ``problem`` finds nothing wrong with; else the command ends as by wrong usage,
+    before it has done anything.
+    """
+
+    name = "text"
+
+    def __init__(self, problem: Callable[[str], str | None]) -> None:
+        self._problem = problem
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """``value`` as it is."""
+        if (problem := self._problem(value)) is not None:
+            self.fail(printable(problem), param, ctx)
+        return value
+
+
+STREAM_NAME = CheckedText(stream_problem)
+SOURCE_NAME = CheckedText(source_problem)
+STREAM_PATTERN = CheckedText(pattern_problem)
 
 
 class Family(click.Group):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from edge_agent.cli.common import config_options
+from edge_agent.cli.common import STREAM_PATTERN, config_options
 from edge_agent.cli.compact import keys_of, not_in_use, progress_bar, store_of, what_remains
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import agreed
@@ -26,7 +26,7 @@ from edge_agent.values.stream_names import compile_pattern
 
 
 @click.command()
-@click.argument("stream")
+@click.argument("stream", type=STREAM_PATTERN)
 @config_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="What was erased, as JSON.")

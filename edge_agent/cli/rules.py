@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from edge_agent.cli.common import Failure, Family
+from edge_agent.cli.common import STREAM_NAME, Failure, Family
 from edge_agent.errors import ConfigError
 from edge_agent.output.printable import printable
 
@@ -32,7 +32,12 @@ def command() -> None:
     "--input", "lines", metavar="LINES", type=click.File("r", encoding="utf-8"), default="-",
     help="JSON, one message a line, as sensors send them. [stdin]",
 )  # fmt: skip
-@click.option("--stream", help="Where they are sent. [one that the first rule is for]")
+@click.option(
+    "--stream",
+    metavar="NAME",
+    type=STREAM_NAME,
+    help="Where they are sent. [one that the first rule is for]",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a record.")
 def test(file: Path, lines: IO[str], stream: str | None, as_json: bool) -> None:
     """Show what the rules in FILE make of records, and store nothing.

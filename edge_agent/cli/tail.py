@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edge_agent.cli.agent_http import AGES, AgentAddress, filter_option, question, url_options
+from edge_agent.cli.common import STREAM_PATTERN
 from edge_agent.cli.output import line
 from edge_agent.errors import ProtocolError
 from edge_agent.output.printable import json_text
@@ -19,7 +20,7 @@ _Pick = Callable[[Iterable[dict[str, Any]]], Iterator[dict[str, Any]]]
 
 
 @click.command()
-@click.argument("pattern", default="**")
+@click.argument("pattern", type=STREAM_PATTERN, default="**")
 @url_options
 @click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
 @click.option("--from", "from_", metavar="TIME", help="From there on, instead of the latest.")

@@ -7,20 +7,30 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 
-from edge_agent.cli.common import Failure, Family, config_options
+from edge_agent.cli.common import CheckedText, Failure, Family, config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.errors import ConfigError
 from edge_agent.output.printable import why
 from edge_agent.security.audit import audited
 from edge_agent.security.certificate_life import RENEW_S, SERVER, certificate_life
-from edge_agent.security.tls import holds_authority, is_name, make_ca, renew, renew_where_due
+from edge_agent.security.tls import (
+    holds_authority,
+    is_name,
+    machine_problem,
+    make_ca,
+    renew,
+    renew_where_due,
+)
 from edge_agent.system.clock import SystemClock
 from edge_agent.values.record import NANOSECONDS, format_time
 
+#: A name or an address of this machine.
+MACHINE: Final = CheckedText(machine_problem)
 _RESOLVER = Path("/etc/resolv.conf")
 
 
@@ -35,6 +45,7 @@ def command() -> None:
     "--name",
     "names",
     metavar="NAME",
+    type=MACHINE,
     multiple=True,
     help="A name or address that sensors use for this machine; repeat it.",
 )

@@ -15,7 +15,15 @@ from typing import Any
 import click
 import msgspec
 
-from edge_agent.cli.common import Failure, Family, config_options, holds_store, json_option
+from edge_agent.cli.common import (
+    STREAM_PATTERN,
+    CheckedText,
+    Failure,
+    Family,
+    config_options,
+    holds_store,
+    json_option,
+)
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import reach, reach_options
@@ -32,6 +40,7 @@ from edge_agent.security.tokens import (
     list_tokens,
     revoke_token,
     rotate_token,
+    token_name_problem,
 )
 
 _AGENT_ID = re.compile(r"[0-9a-f]{12}")
@@ -64,16 +73,29 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("name")
-@click.option("--write", metavar="PATTERN", multiple=True, help="May write these streams.")
+@click.argument("name", type=CheckedText(token_name_problem))
+@click.option(
+    "--write",
+    metavar="PATTERN",
+    type=STREAM_PATTERN,
+    multiple=True,
+    help="May write these streams.",
+)
 @click.option(
     "--source",
     "sources",
     metavar="PATTERN",
+    type=STREAM_PATTERN,
     multiple=True,
     help="May write as these sources; one named without * is kept for it. [any]",
 )
-@click.option("--read", metavar="PATTERN", multiple=True, help="May read these streams.")
+@click.option(
+    "--read",
+    metavar="PATTERN",
+    type=STREAM_PATTERN,
+    multiple=True,
+    help="May read these streams.",
+)
 @click.option("--forward", is_flag=True, help="May forward as another agent.")
 @click.option(
     "--agent",

@@ -14,7 +14,14 @@ import click
 from msgspec import structs
 
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure, Family, config_options, json_option, yes_option
+from edge_agent.cli.common import (
+    STREAM_PATTERN,
+    Failure,
+    Family,
+    config_options,
+    json_option,
+    yes_option,
+)
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import Remote, agreed, reach, reach_options
@@ -131,7 +138,14 @@ def list_(*, as_json: bool, **where: Any) -> None:
 @click.option(
     "--to", "until", default="end", show_default=True, metavar="TIME|AGE|end", help="And the last."
 )
-@click.option("--stream", "streams", multiple=True, metavar="PATTERN", help="Which; ** for all.")
+@click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    metavar="PATTERN",
+    type=STREAM_PATTERN,
+    help="Which; ** for all.",
+)
 @click.option("--log", metavar="LOG", help="Of this log alone. [all logs]")
 @click.option("--cancel", is_flag=True, help="End what is under way.")
 @yes_option

@@ -251,6 +251,15 @@ def is_name(text: str) -> bool:
     return _DNS_NAME.fullmatch(text) is not None
 
 
+def machine_problem(text: str) -> str | None:
+    """Why no certificate can be made out to a machine called ``text``, name or address."""
+    try:
+        _name(text)
+    except ConfigError as error:
+        return f"expected {error.expected}, found {error.found}"
+    return None
+
+
 def _names(texts: Sequence[str]) -> list[_Name]:
     if not texts:
         raise ConfigError("names", "at least one name or address of this machine", "none")

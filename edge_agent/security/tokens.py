@@ -68,6 +68,7 @@ TOKEN_PATH = "/token/"
 _HASH_PREFIX = "sha256:"
 _VERSION = 1
 _NAME_BYTES_MAX = 100
+_NAME_EXPECTED = f"1 to {_NAME_BYTES_MAX} printable bytes"
 #: How often the file is looked at; and how soon again where a secret is not known, because it may
 #: have been made a moment ago.
 RECHECK_S = 1.0
@@ -254,6 +255,13 @@ class Tokens:
         return seen, None if seen == self._seen else _load(self._path)
 
 
+def token_name_problem(name: str) -> str | None:
+    """Why no token can be called ``name``; None where one can."""
+    if name and len(name.encode(errors="replace")) <= _NAME_BYTES_MAX and name.isprintable():
+        return None
+    return f"{name!r}: expected {_NAME_EXPECTED}"
+
+
 def add_token(
     path: str | Path,
     name: str,
@@ -275,8 +283,8 @@ def add_token(
     Raises:
         ConfigError: the name is taken or empty, a pattern is wrong, or the file is.
     """
-    if not name or len(name.encode()) > _NAME_BYTES_MAX or not name.isprintable():
-        raise ConfigError("token name", f"1 to {_NAME_BYTES_MAX} printable bytes", repr(name))
+    if token_name_problem(name) is not None:
+        raise ConfigError("token name", _NAME_EXPECTED, repr(name))
     secret = SECRET_PREFIX + secrets.token_urlsafe(32)
     token = Token(
         name=name,

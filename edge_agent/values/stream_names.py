@@ -43,6 +43,15 @@ def source_problem(name: str) -> str | None:
     return None if problem is None else problem.replace("stream", "source")
 
 
+def pattern_problem(pattern: str) -> str | None:
+    """Why ``pattern`` is none, as a sentence; None where it is one."""
+    try:
+        compile_pattern(pattern)
+    except ProtocolError as error:
+        return error.message
+    return None
+
+
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """A function that says whether a stream name matches ``pattern``.
 

@@ -59,8 +59,9 @@ def test_a_token_goes_in_a_header_and_never_in_the_url(tmp_path: Path) -> None:
 def test_a_refusal_is_told_in_the_agents_words(status: int, body: bytes, says: str) -> None:
     with people_port() as (people, url):
         people.refuse = (status, body)
-        with pytest.raises(Failure, match=says):
+        with pytest.raises(Failure, match=says) as told:
             AgentAddress(url).page({"limit": "1"})
+        assert told.value.exit_code == (2 if status == 400 else 1)
         with pytest.raises(Failure, match=says):
             next(AgentAddress(url).live({}))
 

@@ -218,3 +218,33 @@ def test_who_may_not_read_roots_token_is_told_to_try_sudo() -> None:
         top.chmod(0o700)
         with acting_as(UID, UID):
             assert sudo_advice(config) == ""
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("send --stream a//b", "'--stream': 'a//b'"),
+        ("send --stream a --source $x", "'--source': '$x'"),
+        ("send --stream a --url http://127.0.0.1:1", "--url: expected"),
+        ("send --stream a --url ws://127.0.0.1:99999", "--url: expected"),
+        ("send --stream a --url wss://h --ca-file /etc/hostname", "--ca-file: expected"),
+        ("send --stream a --tz Mars/X", "--tz: expected"),
+        ("sensor host --stream a//b", "'--stream': 'a//b'"),
+        ("sensor mqtt mqtt://h --topic t --to http://h", "--to: expected"),
+        ("query --stream a//b", "'--stream': 'a//b'"),
+        ("export - --stream a//b", "'--stream': 'a//b'"),
+        ("tail a//b", "'[PATTERN]': 'a//b'"),
+        ("top a//b", "'[PATTERN]': 'a//b'"),
+        ("upstream resend hub --stream a//b", "'--stream': 'a//b'"),
+        ("rules test f --stream a//b", "'--stream': 'a//b'"),
+        ("token add x --write a//b", "'--write': 'a//b'"),
+        ("token add x --read a//b", "'--read': 'a//b'"),
+        ("token add x --write a --source a//b", "'--source': 'a//b'"),
+        ("token add \x1b --write a", "'NAME': '\\x1b'"),
+        ("tls init d --name a_!", "'--name': expected a DNS name"),
+        ("setup --name a_!", "'--name': expected a DNS name"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_wrong_usage_and_named(words: str, told: str) -> None:
+    done = CliRunner().invoke(main, words.split(" "), input='{"t": 1}\n')
+    assert done.exit_code == 2 and told in done.output, (done.exit_code, done.output)

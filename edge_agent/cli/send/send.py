@@ -29,6 +29,7 @@ import click
 
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
+from edge_agent.cli.common import SOURCE_NAME, STREAM_NAME
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.send.options import Diary, host_name, ingest_url
 from edge_agent.cli.send.rows import BoundedLines, FileFormat, guess_format, read_rows
@@ -55,8 +56,18 @@ def stdin_source() -> str:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
 @sensor_options
-@click.option("--stream", metavar="NAME", help="Stream of records that name none themselves.")
-@click.option("--source", metavar="NAME", help="Who sends; by default derived from the file.")
+@click.option(
+    "--stream",
+    metavar="NAME",
+    type=STREAM_NAME,
+    help="Stream of records that name none themselves.",
+)
+@click.option(
+    "--source",
+    metavar="NAME",
+    type=SOURCE_NAME,
+    help="Who sends; by default derived from the file.",
+)
 @click.option(
     "--format",
     "form",

@@ -18,7 +18,7 @@ import trio
 
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure, Family
+from edge_agent.cli.common import SOURCE_NAME, STREAM_NAME, Failure, Family
 from edge_agent.cli.send.options import (
     EX_DATAERR,
     Diary,
@@ -119,8 +119,15 @@ def command() -> None:
 
 @command.command()
 @sensor_options
-@click.option("--stream", metavar="NAME", help="Where records go. [default: host/HOSTNAME]")
-@click.option("--source", metavar="NAME", help="Who sends them. [default: host/HOSTNAME]")
+@click.option(
+    "--stream",
+    metavar="NAME",
+    type=STREAM_NAME,
+    help="Where records go. [default: host/HOSTNAME]",
+)
+@click.option(
+    "--source", metavar="NAME", type=SOURCE_NAME, help="Who sends them. [default: host/HOSTNAME]"
+)
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.01),

@@ -16,7 +16,7 @@ import trio
 
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import SOURCE_NAME, Failure
 from edge_agent.cli.send.options import Diary, buffer_option, ingest_url, told_counts
 from edge_agent.cli.sensor.modbus_device import ModbusDevice, ModbusReader, load_device
 from edge_agent.cli.sensor.ticks import Ticks
@@ -83,7 +83,12 @@ class Poller:
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @partial(sensor_options, flag="--to")
-@click.option("--source", metavar="NAME", help="Who sends them. [default: modbus/NAME-OF-FILE]")
+@click.option(
+    "--source",
+    metavar="NAME",
+    type=SOURCE_NAME,
+    help="Who sends them. [default: modbus/NAME-OF-FILE]",
+)
 @buffer_option
 def modbus(
     file: Path,

@@ -20,7 +20,7 @@ import trio
 
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import SOURCE_NAME, Failure
 from edge_agent.cli.send.options import EX_NOPERM, Diary, host_name, ingest_url
 from edge_agent.cli.sensor.broker import (
     BrokerMessage,
@@ -164,7 +164,12 @@ class Bridge:
     show_default=True,
     help="Where records go; {topic} is the message's topic, {1} its first part.",
 )
-@click.option("--source", metavar="NAME", help="Who sends them. [default: mqtt/HOSTNAME]")
+@click.option(
+    "--source",
+    metavar="NAME",
+    type=SOURCE_NAME,
+    help="Who sends them. [default: mqtt/HOSTNAME]",
+)
 @click.option(
     "--client-id",
     metavar="ID",

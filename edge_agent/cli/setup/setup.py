@@ -35,7 +35,7 @@ from edge_agent.cli.setup.plan import (
     page_url,
     sensors_url,
 )
-from edge_agent.cli.tls import own_addresses, own_names
+from edge_agent.cli.tls import MACHINE, own_addresses, own_names
 from edge_agent.cli.user import agent_user, look_at_start, user_option
 from edge_agent.config import Config, parse, parse_address, people_url
 from edge_agent.errors import ConfigError
@@ -64,7 +64,14 @@ _START_S = 60.0
     show_default=True,
     help="The configuration to make or complete.",
 )
-@click.option("--name", "names", metavar="NAME", multiple=True, help="A further name; repeat it.")
+@click.option(
+    "--name",
+    "names",
+    metavar="NAME",
+    type=MACHINE,
+    multiple=True,
+    help="A further name; repeat it.",
+)
 @click.option("--no-page", is_flag=True, help="The page is for this machine alone.")
 @click.option("--no-restart", is_flag=True, help="Leave the agent as it runs.")
 @click.option("--yes", is_flag=True, help="Ask nothing; take what is proposed.")
@@ -174,8 +181,15 @@ def _wants_people(settings: Config, *, yes: bool) -> bool:
 
 def _asked_names(known: list[str]) -> list[str]:
     click.echo(f"This machine is called {', '.join(known)}.")
-    given: str = click.prompt("Further names, if sensors use any", default="", show_default=False)
-    return [name for name in given.replace(",", " ").split() if name not in known]
+    given: list[str] = click.prompt(
+        "Further names, if sensors use any", default="", show_default=False, value_proc=_machines
+    )
+    return [name for name in given if name not in known]
+
+
+def _machines(given: str) -> list[str]:
+    """The names in an answer; who asked asks again where one of them is none."""
+    return [MACHINE.convert(name, None, None) for name in given.replace(",", " ").split()]
 
 
 def _propose(plan: SetupPlan, names: list[str], changes: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edge_agent.cli.agent_http import AgentAddress, url_options
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import STREAM_PATTERN, Failure
 from edge_agent.cli.top.keys import Keys
 from edge_agent.cli.top.picture import AgentMoment, Line, Screen, UpstreamRates, draw
 from edge_agent.output.printable import json_text
@@ -20,7 +20,7 @@ _PATIENCE = 10
 
 
 @click.command()
-@click.argument("pattern", default="**")
+@click.argument("pattern", type=STREAM_PATTERN, default="**")
 @url_options
 @click.option(
     "--sort", type=click.Choice(["rate", "name"]), default="rate", show_default=True, help="Order."

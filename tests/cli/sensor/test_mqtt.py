@@ -26,7 +26,7 @@ TOPIC = ("--topic", "t")
         (("mqtt://h",), "Missing option '--topic'"),
         (("mqtt://h", *TOPIC, "--stream", "{x}"), "--stream: expected {topic}"),
         (("mqtt://h", "--topic", "#/a"), "--topic: expected + for a part, # for all"),
-        (("mqtt://h", *TOPIC, "--source", "a b"), "source: expected"),
+        (("mqtt://h", *TOPIC, "--source", "a b"), "'--source': 'a b'"),
     ],
 )
 def test_a_wrong_option_is_told_at_once(arguments: tuple[str, ...], words: str) -> None:

@@ -243,6 +243,13 @@ def test_questions_are_asked_and_answered(config: Path) -> None:
     assert "shed.example" in done.output and "token page" not in done.output
 
 
+def test_a_name_that_is_none_is_asked_for_again(config: Path) -> None:
+    done = setup(config, answers="a_!\nshed.lan\nn\nn\n")
+    assert done.exit_code == 1 and "expected a DNS name" in done.output
+    assert "good for" in done.output and "shed.lan" in done.output.partition("good for")[2]
+    assert "a_!" not in done.output.partition("good for")[2]
+
+
 @pytest.mark.parametrize("again", [("--yes",), ()])
 def test_a_page_that_was_left_on_loopback_stays_there(config: Path, again: tuple[str, ...]) -> None:
     assert setup(config, "--yes", "--no-page").exit_code == 0
