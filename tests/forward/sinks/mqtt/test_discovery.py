@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edge_agent.config import MqttTable
 from edge_agent.forward.sinks.mqtt.discovery import ENTITIES_MAX, Discovery
 from edge_agent.forward.sinks.mqtt.settings import settings_of
@@ -67,6 +70,55 @@ def test_names_that_would_become_one_id_have_ids_of_their_own() -> None:
 def test_who_is_first_does_not_depend_on_the_order_of_what_comes_together() -> None:
     one, other = record(stream="house/1", t=1, u=1), record(stream="house_1", u=1, t=1)
     assert discovery().news(slices(one, other)) == discovery().news(slices(other, one))
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_ids_are_the_same_in_the_end_in_whatever_order_records_come(
+    data: st.DataObject,
+) -> None:
+    names = ["house/1", "house_1", "house 1", "house", "a", "a/b", "a_b", "other"]
+    fields: list[dict[str, Any]] = [
+        {"t": 1},
+        {"1_t": 1, "up": True},
+        {"b_c": 1, "b/c": 2},
+        {"c": 1},
+    ]
+    records = [record(stream=name, **each) for name in names for each in fields]
+    drawn = data.draw(st.permutations(records))
+    one, retained = discovery(), dict[bytes, bytes]()
+    for each in drawn:
+        for message in one.news(slices(each)):
+            retained[message.topic] = message.payload
+    at_broker = {topic: payload for topic, payload in retained.items() if payload}
+    # What the broker has is what is known; each has an id of its own, and the same in any order.
+    assert {each.topic: each.payload for each in one.everything()} == at_broker
+    assert len(at_broker) == len(names) * 6
+    in_order = discovery()
+    in_order.news(slices(*records))
+    assert {each.topic: each.payload for each in in_order.everything()} == at_broker
+
+
+def test_who_is_first_by_name_takes_the_plain_id_over_from_one_that_came_before() -> None:
+    one = discovery()
+    (before,) = one.news(slices(record(stream="house_1", t=1)))
+    taken_back, *changed = one.news(slices(record(stream="house/1", u=1)))
+    assert (taken_back.topic, taken_back.payload, taken_back.retain) == (before.topic, b"", True)
+    names = [json.loads(each.payload)["device"] for each in changed]
+    assert [name["name"] for name in names] == ["house/1", "house_1"]
+    assert names[0]["identifiers"] == ["edge-agent_aaaaaaaa_house_1"] != names[1]["identifiers"]
+
+
+def test_a_name_that_looks_like_another_ones_checksum_gets_its_own() -> None:
+    one = discovery()
+    one.news(slices(record(stream="house/1", t=1), record(stream="house_1", t=1)))
+    (id_,) = (
+        json.loads(each.payload)["device"]["identifiers"][0]
+        for each in one.everything()
+        if json.loads(each.payload)["device"]["name"] == "house_1"
+    )
+    found = one.news(slices(record(stream=id_.removeprefix("edge-agent_aaaaaaaa_"), t=1)))
+    assert len({each.topic for each in one.everything()}) == 3 and len(found) == 1
 
 
 def test_yes_and_no_are_a_binary_sensor_and_text_is_no_measurement() -> None:
