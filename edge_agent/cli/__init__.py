@@ -14,13 +14,13 @@ import importlib
 import signal
 import threading
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from edge_agent import __version__
 from edge_agent.cli.common import Failure, first_of, set_up_logging
-from edge_agent.cli.process import EARLY_HANGUP
+from edge_agent.cli.process import EARLY_HANGUP, open_standard_files
 from edge_agent.errors import ConfigError, EdgeAgentError
 
 #: Name to one line of help; `module_of` says where the command is.
@@ -69,6 +69,11 @@ def module_of(name: str) -> str:
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called, not when they are listed."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """The whole command line, from a process that may lack the usual files."""
+        open_standard_files()
+        return super().main(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the table: the order in which a newcomer needs them."""

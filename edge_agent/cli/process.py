@@ -1,9 +1,12 @@
-"""Settings of the whole process: threads' turns, memory, garbage, and signals at its edges."""
+"""Settings of the whole process: threads' turns, memory, garbage, signals at its edges, and files
+that it is started with.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import signal
 import sys
 import threading
@@ -51,6 +54,21 @@ class EarlyHangup:
 
 
 EARLY_HANGUP: Final = EarlyHangup()
+
+
+def open_standard_files() -> None:
+    """Open stdin, stdout and stderr on nothing, where whoever started this has closed them. What is
+    opened next would have their numbers: a store's file would be 2, and take in what is written
+    to stderr.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, as those before it are open by now.
+            os.open(os.devnull, os.O_RDWR)
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
 
 
 def before_start() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 PROBE = """
 import ctypes, gc, sys, threading
@@ -49,3 +52,28 @@ def test_threads_share_fairly_and_libc_keeps_to_one_arena_and_gives_large_ones_b
     assert told[0] == "0.0005 20000 20 50 True"
     if sys.platform == "linux":
         assert told[1:] == ["0", "False"]
+
+
+WITHOUT_FILES = """
+import os, sys
+from edge_agent.cli import main
+sys.argv[0] = "edge-agent"
+main(["--version"], standalone_mode=False)
+opened = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+print("heard by nobody", file=sys.stderr, flush=True)
+print("nor this", flush=True)
+told = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]
+os.write(opened, f"{told} {opened > 2} {sys.stdin.read()!r}".encode())
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "<&-", "2>&-"])
+def test_no_file_that_is_opened_takes_the_place_of_a_standard_one_that_was_closed(
+    tmp_path: Path, closed: str
+) -> None:
+    script = f'exec "$0" -c "$1" "$2" {closed}'
+    words = ["sh", "-c", script, sys.executable, WITHOUT_FILES, str(tmp_path / "file")]
+    subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    told = (tmp_path / "file").read_text()
+    assert told.endswith(" True ''") and "heard" not in told
+    assert told.count("/dev/null") >= closed.count("&-")
