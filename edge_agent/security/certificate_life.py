@@ -1,6 +1,7 @@
 """The life of the port's certificate: when it ends, and whether it is time to renew it.
 
-Read without `cryptography`, which a running agent on a small board does not pay for.
+Read without `cryptography`, which a running agent on a small board does not pay for (`names_in` is
+for commands).
 
 A certificate that `edge_agent.security.tls` made lies beside its authority (``ca.pem``, which it
 also holds) and that one's key. It is renewed when two thirds of its life are over, which leaves
@@ -155,3 +156,16 @@ def _inside(der: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
     while begin < end:
         yield (element := _element(der, begin))
         begin = element[2]
+
+
+def names_in(certificate: Path) -> list[str]:
+    """The names and addresses that a certificate is for; none where it cannot be read."""
+    from cryptography import x509
+
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return []
+    addresses = map(str, names.get_values_for_type(x509.IPAddress))
+    return [*names.get_values_for_type(x509.DNSName), *addresses]

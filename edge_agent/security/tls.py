@@ -42,6 +42,7 @@ from edge_agent.security.certificate_life import (
     SERVER_DAYS,
     SERVER_KEY,
     certificate_life,
+    names_in,
 )
 from edge_agent.system.files import (
     acting_as_owner,
@@ -146,7 +147,9 @@ def make_ca(
     checked = _names(names)
     taken = [path for path in (*_paths(files), _former_key(files)) if path.exists()]
     if taken and not _is_begun(files):
-        raise ConfigError(str(folder), "a folder without an authority in it", f"{taken[0].name}")
+        expected = "a folder without an authority or a certificate in it"
+        found = f"{taken[0].name}; move it away, or use it: listen.tls_certificate, listen.tls_key"
+        raise ConfigError(str(folder), expected, found)
     moment = now or dt.datetime.now(dt.UTC)
     with _writing(files.ca.parent):
         _make_folder(files.ca.parent, 0o755)
@@ -201,7 +204,7 @@ def renew(
         if ca.not_valid_after_utc <= moment:
             expected = "an authority that is still good; `tls init` makes one in another folder"
             raise ConfigError(str(files.ca), expected, f"one that ended {ca.not_valid_after_utc}")
-        everything = list(dict.fromkeys(_names([*names, *_names_in(files.certificate)])))
+        everything = list(dict.fromkeys(_names([*names, *names_in(files.certificate)])))
         if files.key.exists():
             key = _read_key(files.key)
         else:
@@ -226,6 +229,10 @@ def renew_where_due(certificate: Path, now_s: float) -> float | None:
     return certificate_life(certificate, now_s).ends_s
 
 
+_OUR_KEY = (
+    "a key that `tls init` made (put it back; or move the folder away, for a new authority, which"
+    " every sensor has to be given)"
+)
 _Name = str | ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -275,19 +282,6 @@ def _name(text: str) -> _Name:
     raise ConfigError("names", "a DNS name or an IP address", repr(text))
 
 
-def _names_in(certificate: Path) -> list[str]:
-    """Whom a certificate is made out to; nobody where it cannot be read."""
-    from cryptography import x509
-
-    try:
-        found = x509.load_pem_x509_certificate(certificate.read_bytes())
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, x509.ExtensionNotFound):
-        return []
-    addresses = map(str, names.get_values_for_type(x509.IPAddress))
-    return [*names.get_values_for_type(x509.DNSName), *addresses]
-
-
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     try:
@@ -333,9 +327,11 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
         with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
             key = load_pem_private_key(file.read(), None)
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(str(path), "a key that `tls init` made", str(error)) from error
+        # A parser's own words are about its format.
+        told = why(error) if isinstance(error, OSError) else "no key in PEM"
+        raise ConfigError(str(path), _OUR_KEY, told) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ConfigError(str(path), "a key that `tls init` made", "another kind of key")
+        raise ConfigError(str(path), _OUR_KEY, "another kind of key")
     return key
 
 

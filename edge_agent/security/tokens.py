@@ -373,14 +373,15 @@ def _state(path: Path) -> FileState:
 
 
 def _load(path: Path) -> tuple[Token, ...]:
-    expected = "a tokens file as `edge-agent token add` writes it"
+    expected = "a tokens file as `edge-agent token add` writes it (restore it, or move it away)"
     try:
         refuse_pipes(path)
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except OSError as error:
         raise ConfigError(str(path), expected, why_unreadable(error, path)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(str(path), expected, str(error)) from None
+        found = str(error) if path.stat().st_size else "an empty file"
+        raise ConfigError(str(path), expected, found) from None
     if file.version != _VERSION:
         raise ConfigError(f"{path}: version", str(_VERSION), str(file.version))
     _check(file.tokens, str(path))

@@ -35,7 +35,8 @@ class SetupPlan:
 
     Attributes:
         config: the configuration's file.
-        tls: the folder for authority and certificate.
+        tls: the folder for authority and certificate; not used where the configuration names a
+            certificate of another authority.
         tokens: the file of tokens.
         local_token: the secret of one of them, for commands on this machine.
         people: whether people on the network may look in, too.
@@ -121,11 +122,14 @@ def avahi_service(sensors: int, people: int | None) -> str:
     )
 
 
-def first_sensor(host: str, port: int, ca: Path, secret: str | None) -> list[str]:
-    """Lines that send the first record, from any machine that has ``ca`` and curl."""
+def first_sensor(host: str, port: int, ca: Path | None, secret: str | None) -> list[str]:
+    """Lines that send the first record, from any machine that has curl and ``ca``, where it needs
+    one.
+    """
     token = secret or "SECRET"
+    trusting = "" if ca is None else f"--cacert {ca} "
     return [
-        f"curl --cacert {ca} https://{_named(host, port)}/ingest/test/1 \\",
+        f"curl {trusting}https://{_named(host, port)}/ingest/test/1 \\",
         f'     -H "Authorization: Bearer {token}" -d \'{{"t": 21.5}}\'',
     ]
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -42,9 +42,10 @@ from edge_agent.errors import ConfigError
 from edge_agent.net.access import is_address, is_loopback
 from edge_agent.output.printable import printable
 from edge_agent.security.audit import audited
+from edge_agent.security.certificate_life import SERVER, names_in
 from edge_agent.security.tls import CaFiles, holds_authority, make_ca, renew
 from edge_agent.security.tokens import add_token, list_tokens, rotate_token
-from edge_agent.system.files import FOR_ALL, replace_file
+from edge_agent.system.files import FOR_ALL, read_secret_line, replace_file
 
 UNIT, TIMER = "edge-agent.service", "edge-agent-renew.timer"
 _SYSTEMD, _AVAHI = Path("/run/systemd/system"), Path("/etc/avahi/services")
@@ -93,21 +94,21 @@ def command(
     text = _read(config)
     settings = _understood(text, config)
     reader = agent_user(settings, user)
+    foreign = _foreign_certificate(settings, config)
     known = list(dict.fromkeys((*names, *own_names())))
     with _answered():
-        known += _asked_names(known) if not yes else []
+        known += [] if yes or foreign else _asked_names(known)
         people = not no_page and _wants_people(settings, yes=yes)
-    plan = SetupPlan.beside(config.absolute(), people=people, everywhere=_everywhere())
-    if settings.listen.tokens is not None:
-        plan = replace(plan, tokens=Path(settings.listen.tokens))
+    plan = _plan(settings, config, people=people, is_ours=foreign is None)
     new, changes = changed(text, plan)
-    _propose(plan, known, [str(change) for change in changes])
+    _propose(plan, known, [str(change) for change in changes], foreign)
     with _answered():
         if not yes and not click.confirm("Do this?", default=True):
             raise Failure("nothing was changed")
     try:
         with audited("setup", f"{plan.config}, {plan.tls}, {plan.tokens}"):
-            files = _certificate(plan.tls, known, reader)
+            list_tokens(plan.tokens)  # What cannot be read is told before anything is written.
+            ca = None if foreign else _certificate(plan.tls, known, reader).ca
             secrets = {SENSORS: _token(plan.tokens, SENSORS, reader, write=("**",))}
             if plan.people:
                 secrets[PEOPLE] = _token(plan.tokens, PEOPLE, reader, read=("**",))
@@ -123,7 +124,28 @@ def command(
         raise Failure(f"{where}: {cause.strerror}: sudo edge-agent setup", 2) from None
     if not no_restart:
         _restart(plan.config)
-    _tell(settings, plan, files, known, secrets)
+    _tell(settings, plan, ca, names_in(foreign) if foreign else known, secrets)
+
+
+def _plan(settings: Config, config: Path, *, people: bool, is_ours: bool) -> SetupPlan:
+    plan = SetupPlan.beside(config.absolute(), people=people, everywhere=_everywhere())
+    if settings.listen.tokens is not None:
+        plan = replace(plan, tokens=Path(settings.listen.tokens))
+    if settings.listen.tls_certificate is not None and is_ours:
+        plan = replace(plan, tls=Path(settings.listen.tls_certificate).parent)
+    return plan
+
+
+def _foreign_certificate(settings: Config, config: Path) -> Path | None:
+    """The certificate that is configured, where another authority than ours has made it."""
+    if settings.listen.tls_certificate is None:
+        return None
+    certificate = Path(settings.listen.tls_certificate)
+    beside = SetupPlan.beside(config.absolute(), people=True).tls
+    is_ours = certificate.name == SERVER and (
+        certificate.parent == beside or holds_authority(certificate.parent)
+    )
+    return None if is_ours else certificate
 
 
 def _everywhere() -> str:
@@ -192,10 +214,13 @@ def _machines(given: str) -> list[str]:
     return [MACHINE.convert(name, None, None) for name in given.replace(",", " ").split()]
 
 
-def _propose(plan: SetupPlan, names: list[str], changes: list[str]) -> None:
+def _propose(plan: SetupPlan, names: list[str], changes: list[str], foreign: Path | None) -> None:
     renewed = "renew the certificate in" if holds_authority(plan.tls) else "make a certificate in"
-    click.echo(f"\n{renewed} {plan.tls}, good for {', '.join(names) or 'this machine alone'}")
-    if all(map(is_address, names)):
+    if foreign:
+        click.echo(f"\nleave the certificate {foreign} as it is: somebody else renews it")
+    else:
+        click.echo(f"\n{renewed} {plan.tls}, good for {', '.join(names) or 'this machine alone'}")
+    if not foreign and all(map(is_address, names)):
         host = printable(socket.gethostname())
         click.echo(f"    the name {host!r} cannot stand in it: --name NAME adds one that can")
     if not any(own_addresses()):
@@ -234,8 +259,10 @@ def _token(
 
 def _local_token(plan: SetupPlan, reader: pwd.struct_passwd | None) -> None:
     """Leave a token for commands on this machine; only who runs this may read it."""
-    if plan.local_token.exists() and any(one.name == LOCAL for one in list_tokens(plan.tokens)):
-        return
+    if any(one.name == LOCAL for one in list_tokens(plan.tokens)):
+        with suppress(OSError, ValueError):
+            read_secret_line(plan.local_token)
+            return
     secret = rotate_token(plan.tokens, LOCAL) or add_token(
         plan.tokens, LOCAL, write=["**"], sources=["**"], read=["**"], admin=True,
         created_ns=time.time_ns(), reader=reader,
@@ -292,25 +319,29 @@ def _systemctl(*words: str) -> int:
 def _tell(
     settings: Config,
     plan: SetupPlan,
-    files: CaFiles,
+    ca: Path | None,
     names: list[str],
     secrets: dict[str, str | None],
 ) -> None:
     address, sensors = parse_address(settings.listen.address)
-    host = _reached_by(names, address)
+    # A certificate that is not ours is good for its own names alone.
+    its_own = None if ca is not None else next((one for one in names if "*" not in one), None)
+    host = its_own or _reached_by(names, address)
     for name, secret in secrets.items():
         shown = secret or f"made before; a new secret: edge-agent token rotate {name}"
         click.echo(f"token {name:8} {shown}")
     if any(secrets.values()):
         click.echo("These are shown only now: note them.")
-    click.echo(f"authority      {files.ca}: give it to sensors\n")
-    click.echo(f"sensors        {sensors_url(host, sensors)}")
-    click.echo("The first one, from any machine that has the authority's file:\n")
-    for line in first_sensor(host, sensors, files.ca, secrets[SENSORS]):
+    if ca is not None:
+        click.echo(f"authority      {ca}: give it to sensors")
+    click.echo(f"\nsensors        {sensors_url(host, sensors)}")
+    having = "has the authority's file" if ca is not None else "trusts who made the certificate"
+    click.echo(f"The first one, from any machine that {having}:\n")
+    for line in first_sensor(host, sensors, ca, secrets[SENSORS]):
         click.echo(f"    {line}")
     if plan.people:
         address, port = parse_address(settings.http.address)
-        url = page_url(_reached_by(names, address), port)
+        url = page_url(its_own or _reached_by(names, address), port)
         click.echo(f"\nthe page       {url}  (sign in with the token {PEOPLE})")
         _show_code(url)
     elif (own := people_url(settings)) is not None:

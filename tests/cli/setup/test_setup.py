@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from edge_agent.cli import main
 from edge_agent.config import parse
-from edge_agent.security.tls import server_context
+from edge_agent.security.tls import make_ca, server_context
 from edge_agent.security.tokens import list_tokens
 from tests.end_to_end.support import AgentProcess, agents
 from tests.other_user import as_other_user, open_folder
@@ -226,6 +226,47 @@ def test_tokens_are_kept_where_the_configuration_says(config: Path) -> None:
     config.write_text(f'{config.read_text()}[listen]\ntokens = "{elsewhere}"\n')
     assert setup(config, "--yes").exit_code == 0
     assert "sensors" in elsewhere.read_text() and not (config.parent / "tokens").exists()
+
+
+def test_a_certificate_of_another_authority_stays_and_its_name_is_told(
+    config: Path, tmp_path: Path
+) -> None:
+    files = make_ca(tmp_path / "acme", ["pi.example"])
+    foreign = files.certificate.rename(tmp_path / "acme" / "fullchain.pem")
+    files.ca.unlink()
+    text = f'[listen]\ntls_certificate = "{foreign}"\ntls_key = "{files.key}"\n'
+    config.write_text(config.read_text() + text)
+    before = foreign.read_bytes()
+    done = setup(config, answers="\n\n")  # Of names it is not asked.
+    assert done.exit_code == 0 and not (config.parent / "tls").exists(), done.output
+    assert foreign.read_bytes() == before and f"leave the certificate {foreign}" in done.output
+    assert "curl https://pi.example:8765/" in done.output and "--cacert" not in done.output
+    assert "https://pi.example:8766/" in done.output
+
+
+def test_an_authority_that_lies_elsewhere_is_gone_on_with(config: Path, tmp_path: Path) -> None:
+    files = make_ca(tmp_path / "mine", ["pi.example"])
+    text = f'[listen]\ntls_certificate = "{files.certificate}"\ntls_key = "{files.key}"\n'
+    config.write_text(config.read_text() + text)
+    done = setup(config, "--yes")
+    assert done.exit_code == 0 and f"--cacert {files.ca} " in done.output, done.output
+    assert not (config.parent / "tls").exists()
+
+
+def test_tokens_that_cannot_be_read_are_told_before_anything_is_written(config: Path) -> None:
+    (config.parent / "tokens").write_text("")
+    done = setup(config, "--yes")
+    assert done.exit_code == 78 and "found an empty file" in done.output
+    assert "move it away" in done.output and not (config.parent / "tls").exists()
+
+
+def test_an_emptied_token_for_this_machine_is_made_anew(config: Path) -> None:
+    assert setup(config, "--yes").exit_code == 0
+    token = config.parent / "local-token"
+    before = token.read_text()
+    token.write_text("")
+    assert setup(config, "--yes").exit_code == 0
+    assert token.read_text().startswith("ea1_") and token.read_text() != before
 
 
 def test_who_says_no_changes_nothing(config: Path) -> None:
