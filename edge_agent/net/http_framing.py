@@ -1,4 +1,5 @@
-"""Whether a request says in one way alone where it ends.
+"""What both ports read of a request alike: its target, and whether it says in one way alone where
+it ends.
 
 h11 reads what RFC 9112 lets a server read, and of two lengths takes the one that counts. But what
 two readers on the way might understand differently is how a request is smuggled past the first of
@@ -33,3 +34,12 @@ def framing_fault(headers: Headers, version: bytes, *, may_have_body: bool = Tru
     if not may_have_body and (codings or any(value.strip() != b"0" for value in lengths)):
         return "An upgrade has no body."
     return None
+
+
+def origin_form(target: bytes) -> bytes:
+    """``/path?query`` of a target; a proxy's request names scheme and host before it."""
+    for scheme in (b"http://", b"https://"):
+        if target.lower().startswith(scheme):
+            _, slash, rest = target[len(scheme) :].partition(b"/")
+            return slash + rest or b"/"
+    return target

@@ -31,7 +31,7 @@ import msgspec
 import trio
 
 from edge_agent.net.accepting import LINGER_S, linger
-from edge_agent.net.http_framing import framing_fault
+from edge_agent.net.http_framing import framing_fault, origin_form
 from edge_agent.output.printable import without_repr
 
 Message = MutableMapping[str, Any]
@@ -191,7 +191,7 @@ class HttpServerConnection:
             self._gone = True
 
     def _scope_of(self, request: h11.Request) -> dict[str, Any]:
-        path, _, query = _origin_form(request.target).partition(b"?")
+        path, _, query = origin_form(request.target).partition(b"?")
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -339,15 +339,6 @@ def _why_not(request: h11.Request) -> tuple[int, str, str] | None:
 
 def _length(request: h11.Request) -> int:
     return next((int(value) for name, value in request.headers if name == b"content-length"), 0)
-
-
-def _origin_form(target: bytes) -> bytes:
-    """``/path?query`` of a target; a proxy's request names scheme and host before it."""
-    for scheme in (b"http://", b"https://"):
-        if target.lower().startswith(scheme):
-            _, slash, rest = target[len(scheme) :].partition(b"/")
-            return slash + rest or b"/"
-    return target
 
 
 def _about(error: h11.RemoteProtocolError) -> str:

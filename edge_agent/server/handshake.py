@@ -20,7 +20,7 @@ import h11
 import trio
 
 from edge_agent.net.accepting import LINGER_S, linger
-from edge_agent.net.http_framing import framing_fault
+from edge_agent.net.http_framing import framing_fault, origin_form
 from edge_agent.output.printable import ended, without_repr
 from edge_agent.security.tokens import TOKEN_PATH
 
@@ -190,6 +190,8 @@ async def _request(stream: trio.abc.Stream, http: h11.Connection) -> h11.Request
     event = await next_event(stream, http)
     if not isinstance(event, h11.Request):
         raise EOFError("closed before a whole request")  # noqa: TRY004 - h11 says so with a type
+    if event.http_version not in (b"1.0", b"1.1"):
+        raise HandshakeRefusal(505, "This port speaks HTTP/1.1.", "bad_request")
     return event
 
 
@@ -223,7 +225,7 @@ class _Headers:
 
 def _target(request: h11.Request) -> tuple[str, str | None]:
     """The target, and the secret that stood before it, if one did."""
-    target = request.target.decode("latin-1")
+    target = origin_form(request.target).decode("latin-1")
     if not target.startswith(TOKEN_PATH):
         return target, None
     secret, slash, rest = target.removeprefix(TOKEN_PATH).partition("/")

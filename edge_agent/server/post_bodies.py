@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -17,6 +18,11 @@ MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/v
 #: Of lines that are read together, unless it is one.
 _PIECE_BYTES: Final = 32 * 1024
 _LINES: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+#: What says that it is in a form which is not read here, such as ``application/senml+cbor``. Where
+#: the type says nothing of a form, as curl's own does not, the body is taken for JSON.
+_OTHERS: Final = re.compile(
+    r".*[/+.-](?:cbor|cbor-seq|xml|exi|avro|protobuf|csv)|multipart/.*|application/x-protobuf"
+)
 #: A CloudEvent as one JSON object.
 STRUCTURED: Final = "application/cloudevents+json"
 #: Types that say what the fields mean; rules have the same by these names.
@@ -25,6 +31,16 @@ PROFILES: Final[dict[str, Profile]] = {
     STRUCTURED: "cloudevents",
     "application/cloudevents-batch+json": "cloudevents",
 }
+
+
+def type_fault(content_type: str) -> str | None:
+    """Why a body of that type is not looked at, as a sentence; None where it may be."""
+    if _OTHERS.fullmatch(content_type) is None:
+        return None
+    return (
+        f"{content_type:.60} is not read here: JSON is, {_LINES[0]}, {MSGPACK[0]} and"
+        f" {', '.join(PROFILES)}."
+    )
 
 
 class BodyMessages(NamedTuple):
@@ -59,16 +75,15 @@ def messages_of(content_type: str, body: bytes, lines_max: int) -> BodyMessages:
         return BodyMessages([[body]], is_single=True)
     # Windows' shells write one, and JSON allows to pass over it (RFC 8259, 8.1).
     body = body.removeprefix(BOM_UTF8)
-    try:
-        whole = text_of(body)
-    except UnicodeDecodeError as error:
-        at = f"byte {error.start} is no UTF-8"
-        told = f"expected JSON, or msgpack with Content-Type: {MSGPACK[0]}; {at}"
-        raise ProtocolError("undecodable", told) from None
     bare = body.strip()
     first_end = bare.find(b"\n")
     if first_end < 0 or not (content_type in _LINES or json_fault(bare[:first_end]) is None):
-        return BodyMessages([[whole]], is_single=True)
+        try:
+            return BodyMessages([[text_of(body)]], is_single=True)
+        except UnicodeDecodeError as error:
+            at = f"byte {error.start} is no UTF-8"
+            told = f"expected JSON, or msgpack with Content-Type: {MSGPACK[0]}; {at}"
+            raise ProtocolError("undecodable", told) from None
     if body.count(b"\n") > lines_max:
         told = f"a body has at most {lines_max} lines (limits.batch_records)"
         raise TooBigMessage(told)
@@ -82,13 +97,23 @@ def _lines(body: bytes) -> Iterator[list[str | bytes]]:
         end = length
         if end - begin > _PIECE_BYTES:
             end = body.rfind(b"\n", begin, begin + _PIECE_BYTES) + 1 or body.find(b"\n", begin) + 1
-        piece = text_of(body[begin : end or length])
+        piece = _text_of_lines(body[begin : end or length])
         # Nothing else ends a line: JSON may have U+2028 in its text as it is. What is too long to
         # be a piece is a single one.
         lines: Sequence[str | bytes] = piece.split("\n") if isinstance(piece, str) else [piece]
         if some := [line for line in lines if line.strip()]:
             yield some
         begin = end or length
+
+
+def _text_of_lines(lines: bytes) -> str | bytes:
+    """As `text_of`, but what is no UTF-8 becomes lone surrogates, which no decoder takes for text:
+    it is the fault of its line alone.
+    """
+    try:
+        return text_of(lines)
+    except UnicodeDecodeError:
+        return lines.decode("utf-8", "surrogateescape")
 
 
 def structured(event: Mapping[str, str], content_type: str, body: bytes) -> tuple[str, bytes]:

@@ -19,6 +19,7 @@ import trio
 
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.handshake import HandshakeRefusal, Post, next_event, read_post
+from edge_agent.server.post_bodies import type_fault
 
 #: What may be read of all bodies at one time, as a part of ``limits.in_flight_bytes``.
 _SHARE: Final = 4
@@ -160,12 +161,15 @@ class PostRequests:
         most = self._most
         if post.coding not in ("", "identity"):
             raise HandshakeRefusal(415, "A body without Content-Encoding is expected.", "coding")
+        # The data of an event in binary mode may be anything.
+        if not post.event and (fault := type_fault(post.content_type)) is not None:
+            raise HandshakeRefusal(415, fault, "type")
         if post.length is None and not post.is_chunked:
             raise HandshakeRefusal(411, "Content-Length, or chunks, are expected.", "no_length")
         if (post.length or 0) > most:
             raise _too_long(most)
         if post.http.they_are_waiting_for_100_continue:
-            go_on = h11.InformationalResponse(status_code=100, headers=[])
+            go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
             await self._stream.send_all(post.http.send(go_on) or b"")
         pieces: list[bytes] = []
         size = 0

@@ -10,7 +10,8 @@ the answer leaves after the commit:
 200    ``{"stored": n, "refused": [{"code": …, "message": …}, …]}``: n records are durable, and
        what is refused is in quarantine; of that the first `TOLD_MAX` are told
 400    it cannot be read; nothing was kept
-411    no length and no chunks; 413: too long; 415: a content coding
+411    no length and no chunks; 413: too long, or too many records; 415: a content coding, or a
+       type that is not read here
 422    every record was refused, as above
 429    over ``limits.records_per_second``; 503: no room, a failing disk, or the agent stops: with
        Retry-After. Nothing was stored, or it is not known; send it again
@@ -54,6 +55,7 @@ from edge_agent.wire import (
     Arrival,
     Received,
     Reject,
+    TooBigMessage,
     in_short_turns,
     read_in_turns,
 )
@@ -176,7 +178,9 @@ class Posts:
                 held.is_kept = True
                 return told
         except ProtocolError as unread:
-            return error(400, unread.code, unread.message)
+            # Fewer at a time would do.
+            status = 413 if isinstance(unread, TooBigMessage) else 400
+            return error(status, unread.code, unread.message)
         except (StoreError, Closed) as trouble:
             return self._not_now(trouble)
 
@@ -274,6 +278,7 @@ class Posts:
 def _unread(received: Received, visitor: Visitor, wall_ns: int) -> Quarantined:
     failure, unread = received.failure, received.unread
     assert failure is not None
-    body = unread.encode() if isinstance(unread, str) else unread
+    # As it came, where it was no UTF-8.
+    body = unread.encode("utf-8", "surrogateescape") if isinstance(unread, str) else unread
     reject = Reject(0, failure.code, failure.message, body[:REJECT_BYTES_MAX], visitor.target.name)
     return quarantined(reject, visitor.source, wall_ns)

@@ -199,7 +199,9 @@ def shown(error: Exception) -> str:
         return "maps and arrays are nested too deep to read"
     if isinstance(error, UnicodeError):
         return "text is not UTF-8"
-    return str(error)[:200]
+    # Where in our own reading it was, says nothing to who sent it.
+    told = str(error).partition(" - at `")[0].strip()
+    return ("it ends early" if told == "Input data was truncated" else told)[:200]
 
 
 def _header_bytes(data: bytes) -> int:

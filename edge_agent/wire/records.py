@@ -194,6 +194,10 @@ def _fault_of(error: Exception) -> Fault:
     # are well-formed but cannot be held.
     if isinstance(error, RecursionError):
         return Fault(*_TOO_DEEP)
+    if any(word in str(error) for word in ("truncated", "surrogate")):
+        # Nothing is cut off, as it was skipped over whole.
+        told = "half a character (one of \\ud800 to \\udfff without its other half)"
+        return Fault("bad_record", f"a text has {told}")
     return Fault("bad_record", f"a value cannot be used: {shown(error)}")
 
 

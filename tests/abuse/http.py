@@ -138,6 +138,12 @@ refused("a body that would grow", "gzip of a megabyte of zeros",
         POST.encode() + b"Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n"
         + gzip.compress(bytes(1_000_000))[:1000], 415)  # fmt: skip
 refused("no length at all", "a POST without length and chunks", posted("", '{"n":1}'), 411)
+refused(
+    "a form that is not read",
+    "CBOR of -18, which is the JSON 1 when taken for text",
+    posted("Content-Type: application/senml+cbor\r\nContent-Length: 1\r\n", "\x31"),
+    415,
+)
 # Heads.
 
 refused(
@@ -178,7 +184,13 @@ refused(
     upgrade("/ingest/abuse").replace("Upgrade: websocket", "Upgrade: h2c"),
     426,
 )
-refused("HTTP/2", "the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 405)
+refused("HTTP/2", "the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
+refused(
+    "a version that is not spoken",
+    "a POST that says HTTP/9.9",
+    posted("Content-Length: 7\r\n", '{"n":1}').replace("HTTP/1.1", "HTTP/9.9"),
+    505,
+)
 refused("HTTP/0.9", "GET / and nothing else", "GET /\r\n\r\n", 400)
 refused(
     "a tunnel",
@@ -225,9 +237,9 @@ refused("a path with NUL", "/ingest/a%00b", upgrade("/ingest/a%00b"), 400)
 refused("a path that is no UTF-8", "/ingest/%ff%fe", upgrade("/ingest/%ff%fe"), 400)
 refused("a path with two slashes", "//ingest/abuse", upgrade("//ingest/abuse"), 404)
 refused(
-    "a target as for a proxy",
-    "GET http://localhost/ingest/abuse",
-    upgrade("http://localhost/ingest/abuse"),
+    "a target as for a proxy, to a path that is none",
+    "GET http://localhost//ingest/abuse",
+    upgrade("http://localhost//ingest/abuse"),
     404,
 )
 refused("a path nobody knows", "/admin", upgrade("/admin"), 404)
@@ -250,6 +262,14 @@ refused(
     posted("Idempotency-Key: " + "k" * 5000 + "\r\nContent-Length: 7\r\n", '{"n":1}'),
     400,
 )
+
+
+@case("a target as for a proxy", "GET http://evil.example/ingest/abuse, Host: localhost",
+      "101: the path counts, and the Host is judged")  # fmt: skip
+async def _(place: Place) -> None:
+    async with place.peer() as peer:
+        await peer.upgrade("http://evil.example/ingest/abuse")
+        assert " 101 " in peer.head, peer.head
 
 
 @case("a request behind a body", "a POST, and behind its length a second one with a foreign Host",

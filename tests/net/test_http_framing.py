@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.net.http_framing import framing_fault
+from edge_agent.net.http_framing import framing_fault, origin_form
 
 LENGTH, CODING = (b"content-length", b"7"), (b"transfer-encoding", b"chunked")
 
@@ -27,3 +27,16 @@ def test_an_upgrade_has_no_body_and_may_say_so() -> None:
     assert framing_fault([LENGTH], b"1.1", may_have_body=False)
     assert framing_fault([CODING], b"1.1", may_have_body=False)
     assert framing_fault([(b"content-length", b"0")], b"1.1", may_have_body=False) is None
+
+
+@pytest.mark.parametrize(
+    "target, path",
+    [
+        (b"/a?b", b"/a?b"), (b"http://h:1/a?b", b"/a?b"), (b"HTTPS://h/a", b"/a"),
+        (b"http://h", b"/"), (b"*", b"*"),
+    ],
+)  # fmt: skip
+def test_what_a_proxy_asks_for_is_the_path_behind_scheme_and_host(
+    target: bytes, path: bytes
+) -> None:
+    assert origin_form(target) == path

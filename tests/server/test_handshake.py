@@ -187,3 +187,13 @@ async def test_a_peer_that_is_gone_needs_no_answer() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.aclose()
     await refuse(ours, response(HandshakeRefusal(426, "This.", "x")))
+
+
+async def test_a_proxys_whole_url_is_understood_and_another_http_is_told() -> None:
+    _, newline, rest = HEAD.partition(b"\r\n")
+    target = "/ingest/a"
+    assert (await read(b"GET http://h:1/ingest/a HTTP/1.1" + newline + rest)).target == target
+    for first in (b"GET /ingest/a HTTP/2.0", b"PRI * HTTP/2.0"):
+        with pytest.raises(HandshakeRefusal) as told:
+            await read(first + newline + rest)
+        assert told.value.status == 505

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 
 from edge_agent.errors import ProtocolError
-from edge_agent.server.post_bodies import messages_of, one_message
+from edge_agent.server.post_bodies import messages_of, one_message, type_fault
 
 JSON, LINES, MSGPACK = "application/json", "application/x-ndjson", "application/msgpack"
 
@@ -36,6 +36,23 @@ def test_a_body_is_one_message_or_one_to_a_line(
     # What JSON allows around a value, such as the \r of a line, may stay.
     found = all_of(kind, body)
     assert [each.strip() for each in found] == [each.strip() for each in messages]
+
+
+def test_what_is_no_text_is_the_fault_of_its_line() -> None:
+    found = all_of("", b'{"t": 1}\n{"t": "\xff"}\n{"t": 3}')
+    assert found[0] == '{"t": 1}' and found[2] == '{"t": 3}'
+    assert str(found[1]).encode("utf-8", "surrogateescape") == b'{"t": "\xff"}'
+
+
+@pytest.mark.parametrize("end", ["/senml+cbor", "/cbor", "/xml", "/senml-exi", "/x-protobuf"])
+def test_a_form_that_is_not_read_is_told_by_its_type(end: str) -> None:
+    told = type_fault(f"application{end}") or ""
+    assert end in told and "application/senml+json" in told
+
+
+@pytest.mark.parametrize("kind", ["", JSON, LINES, MSGPACK, "text/plain", "a/x+json"])
+def test_a_type_that_says_nothing_of_another_form_is_looked_at(kind: str) -> None:
+    assert type_fault(kind) is None
 
 
 def test_what_is_no_text_is_told() -> None:

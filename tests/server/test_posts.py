@@ -126,6 +126,13 @@ async def test_what_cannot_be_used_is_in_quarantine_and_told(tmp_path: Path) -> 
         status, told = await sender.post("[" + ",".join(['{"time": 1e99}'] * 50) + "]")
         assert (status, told["refused_in_all"], len(told["refused"])) == (422, 50, TOLD_MAX)
         assert len(await port.quarantine()) == 2 + 1 + 1 + 50
+        status, told = await sender.post(b'{"t": 3}\n{"t": NaN, "x": "\xff"}\n{"t": 4}')
+        assert (status, told["stored"]) == (200, 2)
+        assert "not UTF-8" in told["refused"][0]["message"]
+        entries = await port.log.quarantine(0, 1000)
+        assert b'{"t": NaN, "x": "\xff"}' in [entry.body for _, entry in entries]
+        _, told = await sender.post('{"x": "\\ud83d"}')
+        assert "half a character" in told["refused"][0]["message"]
 
 
 @pytest.mark.parametrize("body", ["", "{", "null", b"\xff\xfe", "[1, 2"])
@@ -161,6 +168,7 @@ async def test_limits_are_told_before_the_body_is_read(tmp_path: Path) -> None:
             assert (await sender.answer())[0] == 413
         for more, expected in (
             ({"Content-Encoding": "gzip"}, 415),
+            ({"Content-Type": "application/senml+cbor"}, 415),
             ({"Idempotency-Key": "x" * 300}, 400),
         ):
             async with poster(port) as sender:
@@ -172,7 +180,7 @@ async def test_who_waits_for_a_word_before_sending_gets_it(tmp_path: Path) -> No
         head = "POST /ingest/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n"
         await sender.stream.send_all((head + "Expect: 100-continue\r\n\r\n").encode())
         with trio.fail_after(PATIENCE_S):
-            assert (await sender.stream.receive_some(100)).startswith(b"HTTP/1.1 100 ")
+            assert (await sender.stream.receive_some(100)).startswith(b"HTTP/1.1 100 Continue")
         await sender.stream.send_all(b'{"t": 1}')
         sender.http.send(h11.Request(method="POST", target="/", headers=[("Host", "x")]))
         assert (await sender.answer())[0] == 200
@@ -433,7 +441,7 @@ async def test_a_body_has_as_many_lines_as_a_message_records(tmp_path: Path, kin
         status, told = await sender.post("1\n" * 5, headers={"Content-Type": kind})
         assert (status, told["stored"]) == (200, 5)
         status, told = await sender.post("1\n" * 6, headers={"Content-Type": kind})
-        assert (status, told["error"]["code"]) == (400, "too_big_message")
+        assert (status, told["error"]["code"]) == (413, "too_big_message")
         # A value over many lines is one.
         status, told = await sender.post("[\n1,\n2,\n3,\n\n\n\n\n4]", headers=JSON)
         assert (status, told["stored"]) == (200, 4)

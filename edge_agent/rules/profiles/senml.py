@@ -13,7 +13,7 @@ more is since 1970; below, it is relative to now.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
+from base64 import b64decode
 from typing import Any
 
 from edge_agent.rules.memory import StreamMemory
@@ -69,6 +69,7 @@ class Senml:
 _SOURCES_MAX = 8
 _CHARACTERS_MAX = 200
 _BASES = ("bn", "bt", "bu", "bv", "bs", "bver")
+_KINDS = (("vs", str, "text"), ("vb", bool, "true or false"), ("vd", str, "text"))
 _KNOWN = frozenset({*_BASES, *_VALUES, "n", "u", "t", "ut"})
 
 
@@ -85,12 +86,13 @@ def _resolved(own: Fields, base: dict[str, Any], stream: str) -> tuple[str, Fiel
     if any(key in own for key in _VALUES[:4]) or "bv" in base:
         told[field] = _value(own, base)
     if "s" in own:
-        told[f"{field}_sum" if told else field] = _number(base.get("bs", 0)) + _number(own["s"])
+        added = _number("s", own["s"])
+        told[f"{field}_sum" if told else field] = _number("bs", base.get("bs", 0)) + added
     unit = own.get("u", base.get("bu"))
     if unit is not None:
         told["unit"] = unit
     if "t" in own or "bt" in base:
-        time = _number(base.get("bt", 0)) + _number(own.get("t", 0))
+        time = _number("bt", base.get("bt", 0)) + _number("t", own.get("t", 0))
         # Now is the arrival's, and what is ahead of it is not known to be wrong.
         told["time"] = time if time >= RELATIVE_BELOW_S else min(time, 0)
     return (f"{stream}/{below}" if below else stream), told
@@ -99,26 +101,33 @@ def _resolved(own: Fields, base: dict[str, Any], stream: str) -> tuple[str, Fiel
 def _checked(name: str, value: Any) -> Any:
     """A base value that may be remembered."""
     if name not in ("bn", "bu"):
-        return _number(value)
+        return _number(name, value)
     if isinstance(value, str) and len(value) <= _CHARACTERS_MAX:
         return value
     raise Unfit(CODE, f"{name}: expected text of at most {_CHARACTERS_MAX} characters")
 
 
 def _value(own: Fields, base: dict[str, Any]) -> Any:
+    for key, kind, expected in _KINDS:
+        if key in own and not isinstance(own[key], kind):
+            raise Unfit(CODE, f"{key}: expected {expected}, got {_shown(own[key])}")
     for key in ("vs", "vb"):
         if key in own:
             return own[key]
     if "vd" not in own:
-        return _number(base.get("bv", 0)) + _number(own.get("v", 0))
-    data = f"{own['vd']}"
+        return _number("bv", base.get("bv", 0)) + _number("v", own.get("v", 0))
+    data = own["vd"].rstrip("=")
     try:
-        return urlsafe_b64decode(data + "=" * (-len(data) % 4))
+        return b64decode(data + "=" * (-len(data) % 4), altchars="-_", validate=True)
     except ValueError as error:
-        raise Unfit(CODE, f"vd: {error}") from None
+        raise Unfit(CODE, f"vd: expected base64 with - and _: {error}") from None
 
 
-def _number(value: object) -> float:
+def _number(name: str, value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
-    raise Unfit(CODE, f"expected a number, got {value!r:.60}")
+    raise Unfit(CODE, f"{name}: expected a number, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else f"{value!r:.60}"
