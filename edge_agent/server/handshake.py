@@ -243,9 +243,10 @@ def _post(request: h11.Request, http: h11.Connection) -> Post:
     headers = _Headers(request)
     one, length = headers.one, headers.one(b"content-length")
     target, secret = _target(request)
-    key = one(b"idempotency-key") or ""
-    if len(key) > KEY_CHARACTERS_MAX:
-        text = f"Idempotency-Key: at most {KEY_CHARACTERS_MAX} characters are expected."
+    key = one(b"idempotency-key")
+    # One that is empty is a variable that nobody has set: it would promise nothing.
+    if key is not None and not 0 < len(key) <= KEY_CHARACTERS_MAX:
+        text = f"Idempotency-Key: 1 to {KEY_CHARACTERS_MAX} characters are expected."
         raise HandshakeRefusal(400, text, "bad_request")
     return Post(
         target=target,
@@ -260,7 +261,7 @@ def _post(request: h11.Request, http: h11.Connection) -> Post:
         coding=(one(b"content-encoding") or "").strip().lower(),
         length=int(length) if length and length.isdigit() else None,
         is_chunked="chunked" in (word.lower() for word in headers.words(b"transfer-encoding")),
-        key=key,
+        key=key or "",
         event=headers.event(),
     )
 

@@ -170,6 +170,7 @@ async def test_limits_are_told_before_the_body_is_read(tmp_path: Path) -> None:
             ({"Content-Encoding": "gzip"}, 415),
             ({"Content-Type": "application/senml+cbor"}, 415),
             ({"Idempotency-Key": "x" * 300}, 400),
+            ({"Idempotency-Key": ""}, 400),
         ):
             async with poster(port) as sender:
                 assert (await sender.post("{}", headers=more))[0] == expected
