@@ -14,16 +14,20 @@ from __future__ import annotations
 
 import re
 import zlib
+from codecs import BOM_UTF8
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
 from edge_agent.values.stream_names import STREAM_BYTES_MAX
+from edge_agent.wire import nulls_for_nan
 
 _OTHERS: Final = re.compile(r"[^A-Za-z0-9._-]")
 _PLACE: Final = re.compile(r"\{([^{}]*)\}")
 #: Keys that mean something in a record.
 _TAKEN: Final = ("stream", "time")
+_NO_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 _json = msgspec.json.Decoder()
 
 
@@ -61,18 +65,27 @@ def stream_of(template: str, topic: str) -> str:
 def fields_of(payload: bytes) -> dict[str, Any]:
     """A record's fields."""
     try:
-        value = _json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        try:
-            value = payload.decode()
-        except UnicodeDecodeError:
-            value = payload
+        value = _value_of(payload)
+    except UnicodeDecodeError:
+        value = payload
     if not isinstance(value, dict):
         return {"value": value}
     for key in _TAKEN:
         if key in value:
             value[f"{key}_"] = value.pop(key)
     return value
+
+
+def _value_of(payload: bytes) -> Any:
+    """JSON, or text. NaN and Infinity within JSON are null, as an agent reads them."""
+    payload = payload.removeprefix(BOM_UTF8)
+    with suppress(*_NO_JSON):
+        return _json.decode(payload)
+    text = payload.decode()
+    if text.lstrip()[:1] in ("{", "["):
+        with suppress(*_NO_JSON):
+            return _json.decode("".join(nulls_for_nan(text)))
+    return text
 
 
 def as_text(payload: bytes) -> dict[str, Any]:
