@@ -378,7 +378,7 @@ def _load(path: Path) -> tuple[Token, ...]:
         refuse_pipes(path)
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except OSError as error:
-        raise ConfigError(str(path), expected, why_unreadable(error, path)) from None
+        raise ConfigError(str(path), expected, why_unreadable(error, path)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         found = str(error) if path.stat().st_size else "an empty file"
         raise ConfigError(str(path), expected, found) from None
