@@ -7,18 +7,20 @@ answer, or answers something else, costs that reading and the connection.
 
 from __future__ import annotations
 
+import re
 import struct
 import tomllib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args, get_type_hints
 
 import msgspec
 import trio
 
 from edge_agent.errors import ConfigError
 from edge_agent.output.printable import why
+from edge_agent.values.stream_names import stream_problem
 
 _MOST_REGISTERS: Final = 125
 _MOST_BITS: Final = 2000
@@ -35,6 +37,8 @@ _EXCEPTIONS: Final = {
 }
 _CLOSED: Final = "the device has closed the connection"
 _FUNCTIONS: Final = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+#: What TOML calls the types.
+_WORDS: Final = {"str": "text", "int": "a whole number", "float": "a number", "array": "a list"}
 #: Letter of `struct`, and registers.
 _TYPES: Final = {
     "u16": ("H", 1), "i16": ("h", 1), "u32": ("I", 2), "i32": ("i", 2), "f32": ("f", 2),
@@ -110,12 +114,17 @@ def load_device(path: Path) -> ModbusDevice:
         ConfigError: it cannot be read, or something in it is wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
         device = msgspec.convert(tomllib.loads(text), ModbusDevice, strict=True)
     except OSError as error:
         raise ConfigError(str(path), "a file that can be read", why(error)) from error
-    except (ValueError, msgspec.ValidationError) as error:
-        raise ConfigError(str(path), "a device ([[register]] and so on)", str(error)) from error
+    except msgspec.ValidationError as error:
+        raise _mistake(path, str(error)) from error
+    except ValueError as error:
+        raise ConfigError(str(path), "TOML", f"a mistake: {error}") from error
+    if (problem := stream_problem(device.stream)) is not None:
+        expected = "a name like greenhouse/meter"
+        raise ConfigError(f"{path}: stream", expected, f"{device.stream!r} ({problem})")
     names = [each.name for each in device.register]
     for each in device.register:
         if names.count(each.name) > 1:
@@ -125,6 +134,23 @@ def load_device(path: Path) -> ModbusDevice:
         if each.address + each.size > 65_536:
             raise ConfigError(f"{path}: {each.name}", "an address below", str(each.address))
     return device
+
+
+def _mistake(path: Path, told: str) -> ConfigError:
+    """What the library says of a file, in the words of all other files."""
+    told, _, place = told.partition(" - at `$.")
+    where = f"{path}: {place.rstrip('`')}" if place else str(path)
+    if found := re.fullmatch(r"Object missing required field `(.*)`", told):
+        return ConfigError(where, f"a key {found[1]!r}", "none")
+    if found := re.fullmatch(r"Object contains unknown field `(.*)`", told):
+        keys = (ModbusRegister if "register" in place else ModbusDevice).__struct_fields__
+        return ConfigError(where, f"one of {', '.join(keys)}", f"the unknown key {found[1]!r}")
+    if found := re.fullmatch(r"Invalid enum value (.*)", told):
+        choices = get_args(get_type_hints(ModbusRegister)[place.rpartition(".")[2].rstrip("`")])
+        return ConfigError(where, f"one of {', '.join(choices)}", found[1])
+    told = re.sub(r"`(\w+)`", lambda found: _WORDS.get(found[1], found[1]), told)
+    expected, _, got = told.removeprefix("Expected ").partition(", got ")
+    return ConfigError(where, expected, got or "another one")
 
 
 class NotRead(Exception):

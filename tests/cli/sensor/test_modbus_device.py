@@ -10,6 +10,7 @@ from edge_agent.cli.sensor.modbus_device import ModbusRegister, groups_of, load_
 from edge_agent.errors import ConfigError
 
 WHOLE = 'host = "meter"\nstream = "plant/meter"\n'
+REGISTER = '[[register]]\nname = "a"\naddress = 1\n'
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,14 @@ def test_neighbours_are_read_together_and_holes_are_not() -> None:
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("", "host"),
+        ("", "a key 'host', found none"),
+        (
+            WHOLE + '[[register]]\nname = "a"\naddress = 1\ntype = "uint16"\n',
+            "one of u16, i16, u32",
+        ),
+        (WHOLE + "prot = 502\n" + REGISTER, "one of host, stream, register, .* unknown key 'prot'"),
+        (WHOLE + REGISTER + "scale = true\n", r"register\[0\].scale: expected a number, found"),
+        (WHOLE.replace("/meter", "/me ter") + REGISTER, "stream: expected a name"),
         (WHOLE, "register"),
         (WHOLE + '[[register]]\nname = "a"\nadress = 1\n', "adress"),
         (WHOLE + '[[register]]\nname = "a"\naddress = 70000\n', "65535"),
@@ -75,3 +83,9 @@ def test_a_mistake_is_told_with_its_place(text: str, said: str, tmp_path: Path) 
 def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"meter\.toml"):
         load_device(tmp_path / "meter.toml")
+
+
+def test_a_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
+    text = "\ufeff" + (WHOLE + REGISTER).replace("\n", "\r\n")
+    (tmp_path / "meter.toml").write_bytes(text.encode())
+    assert load_device(tmp_path / "meter.toml").register[0].name == "a"
