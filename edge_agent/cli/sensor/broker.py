@@ -134,7 +134,8 @@ class BrokerSession:
         client.on_socket_register_write = lambda *_: None
         if options.user is not None:
             client.username_pw_set(options.user, options.password)
-        if urlsplit(options.url).scheme == "mqtts":
+        self._is_tls = urlsplit(options.url).scheme == "mqtts"
+        if self._is_tls:
             client.tls_set_context(_context(options))
 
     def start(self) -> None:
@@ -237,12 +238,18 @@ class BrokerSession:
     def _no_connection(self, error: OSError) -> None:
         place = urlsplit(self._options.url).netloc
         untrusted = isinstance(error, ssl.SSLCertVerificationError)
-        advice = " (--broker-ca-file names the authority that made it)" if untrusted else ""
+        advice = ""
+        if untrusted:
+            advice = " (--broker-ca-file names the authority that made it)"
+        elif self._is_tls and isinstance(error, (ssl.SSLError, ConnectionResetError)):
+            advice = " (without TLS the URL begins with mqtt://)"
         text = f"no connection to the broker {place}: {why(error)}{advice}"
         self._failed(text, lasting=untrusted)
 
     def _no_welcome(self, reason: str, *, lasting: bool) -> None:
         hint = f"; {_OLDER} may be what it speaks" if self._is_5 and lasting else ""
+        if not (lasting or self._is_tls):
+            hint = " (with TLS the URL begins with mqtts://)"
         self._failed(f"the broker answers with no welcome: {reason}{hint}", lasting=lasting)
 
     def _failed(self, text: str, *, lasting: bool) -> None:

@@ -197,9 +197,10 @@ ANSWERS = [
 ]
 
 
-async def told_by(port: int, version: str) -> tuple[str, bool]:
+async def told_by(port: int, version: str, scheme: str = "mqtt") -> tuple[str, bool]:
     heard: list[tuple[str, bool]] = []
-    options = BrokerOptions(f"mqtt://127.0.0.1:{port}", ["t"], "sensor", version)  # type: ignore[arg-type]  # as given
+    url = f"{scheme}://127.0.0.1:{port}"
+    options = BrokerOptions(url, ["t"], "sensor", version)  # type: ignore[arg-type]  # as given
     one = BrokerSession(options, 1, lambda _: None, lambda *it: heard.append(it))
     one.start()
     try:
@@ -232,6 +233,16 @@ async def test_a_broker_that_hangs_up_without_a_word_is_tried_again() -> None:
     with answering(b"") as port:
         line, lasting = await told_by(port, "3.1.1")
     assert line.startswith("the broker answers with no welcome: ") and not lasting
+    assert line.endswith(" (with TLS the URL begins with mqtts://)")
+
+
+# paho leaves the socket of a handshake that failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_tls_to_a_port_without_it_is_told() -> None:
+    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        line, lasting = await told_by(port, "5", "mqtts")
+    assert line.endswith(" (without TLS the URL begins with mqtt://)") and not lasting
 
 
 async def test_a_topic_that_is_refused_is_told_and_lasting_where_none_is_left() -> None:
