@@ -105,14 +105,12 @@ def command(
     with _answered():
         if not yes and not click.confirm("Do this?", default=True):
             raise Failure("nothing was changed")
+    secrets: dict[str, str | None] = {}
     try:
-        with audited("setup", f"{plan.config}, {plan.tls}, {plan.tokens}"):
+        with audited("setup", f"{plan.config}, {plan.tls}, {plan.tokens}"), _told_anyway(secrets):
             list_tokens(plan.tokens)  # What cannot be read is told before anything is written.
             ca = None if foreign else _certificate(plan.tls, known, reader).ca
-            secrets = {SENSORS: _token(plan.tokens, SENSORS, reader, write=("**",))}
-            if plan.people:
-                secrets[PEOPLE] = _token(plan.tokens, PEOPLE, reader, read=("**",))
-            _local_token(plan, reader)
+            _make_tokens(plan, secrets, reader)
             _write(plan.config, text, new, reader)
             settings = settings_of(plan.config)
             _announce(settings, plan)
@@ -122,9 +120,11 @@ def command(
             raise
         where = cause.filename or plan.config.parent
         raise Failure(f"{where}: {cause.strerror}: sudo edge-agent setup", 2) from None
-    if not no_restart:
-        _restart(plan.config)
+    is_started = no_restart or _restart(plan.config)
+    # Also where it does not start: secrets are told once.
     _tell(settings, plan, ca, names_in(foreign) if foreign else known, secrets)
+    if not is_started:
+        raise Failure(f"all is written, but it does not start: journalctl -u {UNIT} -n 20 says why")
 
 
 def _plan(settings: Config, config: Path, *, people: bool, is_ours: bool) -> SetupPlan:
@@ -239,6 +239,34 @@ def _certificate(folder: Path, names: list[str], reader: pwd.struct_passwd | Non
     return make_ca(folder, everything, reader=reader)
 
 
+@contextmanager
+def _told_anyway(secrets: dict[str, str | None]) -> Iterator[None]:
+    """What goes wrong is no reason to lose secrets that were made before: they are told once."""
+    try:
+        yield
+    except BaseException:
+        _tell_secrets({name: secret for name, secret in secrets.items() if secret})
+        raise
+
+
+def _tell_secrets(secrets: dict[str, str | None]) -> None:
+    for name, secret in secrets.items():
+        shown = secret or f"made before; a new secret: edge-agent token rotate {name}"
+        click.echo(f"token {name:8} {shown}")
+    if any(secrets.values()):
+        click.echo("These are shown only now: note them.")
+
+
+def _make_tokens(
+    plan: SetupPlan, secrets: dict[str, str | None], reader: pwd.struct_passwd | None
+) -> None:
+    """Tokens that are not there yet; those that are told, into ``secrets``."""
+    secrets[SENSORS] = _token(plan.tokens, SENSORS, reader, write=("**",))
+    if plan.people:
+        secrets[PEOPLE] = _token(plan.tokens, PEOPLE, reader, read=("**",))
+    _local_token(plan, reader)
+
+
 def _token(
     file: Path,
     name: str,
@@ -298,22 +326,25 @@ def _announce(settings: Config, plan: SetupPlan) -> None:
     replace_file(_AVAHI / "edge-agent.service", avahi_service(sensors, people).encode(), FOR_ALL)
 
 
-def _restart(config: Path) -> None:
+def _restart(config: Path) -> bool:
+    """Whether the agent runs anew, or there is nothing that would run it."""
     if not _SYSTEMD.exists() or _systemctl("cat", UNIT) != 0:
         click.echo(f"start the agent: edge-agent run --config {config}\n")
-        return
+        return True
     click.echo("restarting the agent …")
     if _systemctl("cat", TIMER) == 0:
         _systemctl("enable", "--now", TIMER)
-    if _systemctl("restart", UNIT) != 0:
-        raise Failure(f"it does not start: journalctl -u {UNIT} -n 20 says why")
+    return _systemctl("restart", UNIT) == 0
 
 
 def _systemctl(*words: str) -> int:
-    done = subprocess.run(
-        ["systemctl", *words], capture_output=True, timeout=2 * _START_S, check=False
-    )
-    return done.returncode
+    command = ["systemctl", *words]
+    try:
+        return subprocess.run(
+            command, capture_output=True, timeout=2 * _START_S, check=False
+        ).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return 1
 
 
 def _tell(
@@ -327,11 +358,7 @@ def _tell(
     # A certificate that is not ours is good for its own names alone.
     its_own = None if ca is not None else next((one for one in names if "*" not in one), None)
     host = its_own or _reached_by(names, address)
-    for name, secret in secrets.items():
-        shown = secret or f"made before; a new secret: edge-agent token rotate {name}"
-        click.echo(f"token {name:8} {shown}")
-    if any(secrets.values()):
-        click.echo("These are shown only now: note them.")
+    _tell_secrets(secrets)
     if ca is not None:
         click.echo(f"authority      {ca}: give it to sensors")
     click.echo(f"\nsensors        {sensors_url(host, sensors)}")

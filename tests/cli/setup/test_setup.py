@@ -273,6 +273,21 @@ def test_an_emptied_token_for_this_machine_is_made_anew(config: Path) -> None:
     assert token.read_text().startswith("ea1_") and token.read_text() != before
 
 
+def test_an_agent_that_does_not_start_is_told_behind_the_secrets(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text('#!/bin/sh\n[ "$1" != restart ]\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(systemctl.parent), prepend=os.pathsep)
+    monkeypatch.setattr("edge_agent.cli.setup.setup._SYSTEMD", tmp_path)
+    done = CliRunner().invoke(main, ["setup", "--config", str(config), "--yes"])
+    assert done.exit_code == 1 and "all is written, but it does not start" in done.output
+    # They are told once, and would be lost.
+    assert re.search(r"token sensors +ea1_\S+", done.output)
+
+
 def test_who_says_no_changes_nothing(config: Path) -> None:
     text = config.read_text()
     done = setup(config, answers="\ny\nn\n")
@@ -339,6 +354,8 @@ def test_with_what_no_agent_could_start_the_file_stays_as_it_was(config: Path) -
     done = setup(config, "--yes")
     assert done.exit_code == 78 and "was not changed" in done.output
     assert config.read_text() == text
+    # The tokens are there, and told: they are told once.
+    assert len(re.findall(r"^token \w+ +ea1_\S+$", done.output, re.MULTILINE)) == 2
     assert not list(config.parent.glob(".*"))
 
 
