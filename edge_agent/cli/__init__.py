@@ -10,8 +10,10 @@ usage · 75 the store is in use · 78 the configuration cannot be used.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import signal
+import sys
 import threading
 from functools import partial
 from typing import Any, Final
@@ -20,8 +22,9 @@ import click
 
 from edge_agent import __version__
 from edge_agent.cli.common import Failure, first_of, set_up_logging
-from edge_agent.cli.process import EARLY_HANGUP, open_standard_files
+from edge_agent.cli.process import EARLY_HANGUP, discard_stdout, open_standard_files
 from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.output.printable import why
 
 #: Name to one line of help; `module_of` says where the command is.
 COMMANDS: Final[dict[str, str]] = {
@@ -73,7 +76,16 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:
         """The whole command line, from a process that may lack the usual files."""
         open_standard_files()
-        return super().main(*args, **extra)
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or error.filename is not None:
+                raise
+            # Where it was stdout, its rest would be tried once more at the end.
+            discard_stdout()
+            failure = Failure(f"this could not be written: {why(error)}")
+            failure.show()
+            sys.exit(failure.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the table: the order in which a newcomer needs them."""

@@ -71,6 +71,13 @@ def open_standard_files() -> None:
                 setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
 
 
+def discard_stdout() -> None:
+    """What is still to be written to stdout goes nowhere."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+
+
 def before_start() -> None:
     """Set what has to be set before there are threads."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -77,3 +77,12 @@ def test_no_file_that_is_opened_takes_the_place_of_a_standard_one_that_was_close
     told = (tmp_path / "file").read_text()
     assert told.endswith(" True ''") and "heard" not in told
     assert told.count("/dev/null") >= closed.count("&-")
+
+
+@pytest.mark.parametrize("words", [["config", "init", "-"], ["--version"]])
+def test_a_full_disk_behind_stdout_is_one_line(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "edge_agent", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done
+    assert "No space left on device" in done.stderr
