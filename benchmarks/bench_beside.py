@@ -29,7 +29,7 @@ from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from benchmarks.upstreams import leaf
 from benchmarks.upstreams.backlog import DIGESTED
-from benchmarks.upstreams.servers import postgresql
+from benchmarks.upstreams.servers import postgres_folder, postgresql
 
 AGENTS: Final = 10
 _DEAD: Final = '[[upstream]]\nname = "dead"\nurl = "ws://127.0.0.1:1/forward"\n'
@@ -110,7 +110,9 @@ def many_agents(folder: Path, records: int, agents: int = AGENTS) -> float:
 def idle_memory(
     folder: Path, settled_s: float, *, tiny: bool = False
 ) -> tuple[list[tuple[str, float]], list[str]]:
-    """MB that an upstream of each kind takes while it cannot be reached; and what was left out."""
+    """MB that an upstream of each kind takes while it cannot be reached, and PostgreSQL's also when
+    it is connected; and what was left out.
+    """
     found, lacking = [], []
     none = _memory(folder / "none", "", settled_s)
     for kind, (url, more, library) in _kinds(tiny):
@@ -119,7 +121,9 @@ def idle_memory(
             continue
         config = f'[[upstream]]\nname = "far"\nurl = "{url}"\n{more}\n'
         found.append((kind, _memory(folder / kind, config, settled_s) - none))
-        if library == "psycopg":
+        if library == "psycopg" and not postgres_folder().is_dir():
+            lacking.append(f"{kind}, connected: no server is installed")
+        elif library == "psycopg":
             connected = _connected_postgres(folder / "connected", settled_s)
             found.append((f"{kind}, connected", connected - none))
     return found, lacking

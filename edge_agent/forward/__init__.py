@@ -52,8 +52,14 @@ from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.pacing import LastInLine, LinkPace
-from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again, without_records
-from edge_agent.forward.planned_reader import shape_of
+from edge_agent.forward.plan import (
+    AGAIN_MAX,
+    Again,
+    again_of,
+    shape_of,
+    with_again,
+    without_records,
+)
 from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.proxy import Proxy, proxy_of, proxy_refusal, unused
 from edge_agent.forward.reload import UpstreamReload

@@ -20,13 +20,16 @@ Pure: what is planned depends on the blocks given, nothing else.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import msgspec
 
+from edge_agent.config import Upstream
 from edge_agent.forward.batch_limit import BatchLimit
+from edge_agent.forward.sinks.http.body import RENDERING
 from edge_agent.store import Boot
 from edge_agent.store.thinning import cut_beside
 
@@ -144,6 +147,16 @@ class MovedState(msgspec.Struct, array_like=True, frozen=True):
 
 _decoder = msgspec.msgpack.Decoder(_State)
 _moved_decoder = msgspec.msgpack.Decoder(MovedState)
+
+
+def shape_of(upstream: Upstream) -> int:
+    """Checksum of what decides how a range is rendered."""
+    how: tuple[object, ...] = (upstream.format, upstream.compression, RENDERING)
+    # Nothing more where nothing is: the plans of earlier versions still hold.
+    how += ("saves",) * upstream.saves_bytes
+    tables = [(name, getattr(upstream, name)) for name in upstream.tables]
+    facts = (upstream.url, *how, tuple(upstream.streams), *tables)
+    return zlib.crc32(repr(facts).encode())
 
 
 def encode_plan(plan: Plan) -> bytes:

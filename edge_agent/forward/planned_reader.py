@@ -7,7 +7,6 @@ sets aside what the upstream refuses. Its methods are those of `open_reader.Open
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -37,9 +36,9 @@ from edge_agent.forward.plan import (
     decode_plan,
     encode_plan,
     plan_ranges,
+    shape_of,
 )
 from edge_agent.forward.sink import Batch
-from edge_agent.forward.sinks.http.body import RENDERING
 from edge_agent.log import Log
 from edge_agent.store import Block, Boot, Entry, Gap, Position, whole_consumer
 from edge_agent.system.clock import Clock
@@ -85,17 +84,27 @@ class PlannedBatches:
         #: How often in a row the first batch was cut off.
         self._cuts = 0
         self._suspected_at = 0.0
-        self._as_it_was: Range | None = None
+        #: Ranges that may have been sent, so that they come as they are once more, whatever the
+        #: limits are today.
+        self._as_they_were: set[Range] = set()
+        self._is_new = True
+        #: Batches that were acknowledged since a position was last made durable for them.
+        self._unkept = 0
 
     def restore(self, state: bytes | None, floor: int) -> None:
         """Take up the plan that an earlier run left."""
         self._plan = decode_plan(state, self._plan.shape, floor)
+        ranges = self._plan.ranges
         if floor < self._floor:
             self._handed = 0  # By order: what it gets again may have been thinned meanwhile.
         self._floor, self._cuts = floor, 0
         self._pace.restored()
-        # It may have been sent, so it comes as it is once more, whatever the limits are today.
-        self._as_it_was = self._plan.ranges[0] if self._plan.ranges else None
+        if self._is_new and ranges:
+            # An earlier run may have sent all of it: a kill takes the newest positions.
+            self._handed = ranges[-1][1]
+            self._as_they_were.update(ranges)
+        self._is_new = False
+        self._as_they_were = self._as_they_were.intersection(ranges).union(ranges[:1])
 
     def resume(self, next_seq: int) -> None:
         """Begin at ``next_seq``, which is where the plan begins."""
@@ -121,6 +130,11 @@ class PlannedBatches:
             raise SinkMisconfigured(
                 f"{SINGLES_MAX} single records refused in a row, the last one: {self._last_refusal}"
             )
+        if self._unkept >= RANGES_MAX:
+            # Not waited for. After a kill no more of a long plan comes again than of a short one.
+            self._unkept = 0
+            position = Position(self._consumer, self._name, self._floor)
+            await self._log.append(Entry(positions=(position,)), soon=True)
         while True:
             if self._plan.again:
                 batch = await self._load_again()
@@ -143,7 +157,8 @@ class PlannedBatches:
         plan = self._plan
         if not batch.again:
             plan.drop_first()
-            self._floor, self._as_it_was = batch.last, None
+            self._floor = batch.last
+            self._unkept += 1
         self.acquit()
         self._cuts = 0
         if sent_bytes:
@@ -208,7 +223,7 @@ class PlannedBatches:
         plan.limit = plan.limit.after_cut(batch.stored_bytes, sent_bytes)
         plan.halve(batch.whole)
         await self._keep(plan)
-        self._cuts, self._as_it_was = 0, None
+        self._cuts = 0
         return True
 
     def suspects(self) -> bool:
@@ -283,7 +298,7 @@ class PlannedBatches:
         most = min(configured, self._plan.limit.stored or configured)
         if (
             batch.again
-            or ranges[0] == self._as_it_was
+            or ranges[0] in self._as_they_were
             or batch.whole
             or not self._is_above(batch, most)
             or self._is_single(batch)
@@ -406,7 +421,7 @@ class PlannedBatches:
         """
         position = Position(self._consumer, self._name, self._floor, encode_plan(plan))
         await self._log.acknowledge(position, durable=True, soon=soon)
-        self._plan = plan
+        self._plan, self._unkept = plan, 0
 
     async def _set_aside(
         self, batch: Batch, plan: Plan, records: Sequence[Record], refusal: SinkRefused
@@ -430,14 +445,4 @@ class PlannedBatches:
             is_last = start + _ASIDE_RECORDS >= len(records)
             entry = Entry(positions=(position,) if is_last else (), quarantine=part)
             await (await self._log.append(entry)).wait()
-        self._plan, self._floor, self._as_it_was, self._cuts = plan, batch.last, None, 0
-
-
-def shape_of(upstream: Upstream) -> int:
-    """Checksum of what decides how a range is rendered."""
-    how: tuple[object, ...] = (upstream.format, upstream.compression, RENDERING)
-    # Nothing more where nothing is: the plans of earlier versions still hold.
-    how += ("saves",) * upstream.saves_bytes
-    tables = [(name, getattr(upstream, name)) for name in upstream.tables]
-    facts = (upstream.url, *how, tuple(upstream.streams), *tables)
-    return zlib.crc32(repr(facts).encode())
+        self._plan, self._floor, self._cuts = plan, batch.last, 0

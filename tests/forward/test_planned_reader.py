@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,9 @@ from edge_agent.forward.plan import (
     Plan,
     decode_plan,
     encode_plan,
-)
-from edge_agent.forward.planned_reader import (
-    PlannedBatches,
-    SinkMisconfigured,
     shape_of,
 )
+from edge_agent.forward.planned_reader import PlannedBatches, SinkMisconfigured
 from edge_agent.forward.sink import Batch
 from edge_agent.store import (
     Block,
@@ -37,6 +35,7 @@ from edge_agent.values.stream_names import compile_patterns
 from tests.forward.support import NOW_NS, Station, running_station, upstream
 from tests.forward.thinned import THIN, fill
 from tests.manual_clock import ManualClock
+from tests.patience import eventually
 
 CONFIG = upstream("http://hub/in", batch_records=4)
 CONSUMER = "upstream/hub"
@@ -74,6 +73,45 @@ async def test_after_a_kill_the_same_ranges_come_again(tmp_path: Path) -> None:
         await station.put(9, start=3)
         again = await planned(station).next()
         assert (again.first, again.last) == (first.first, first.last) == (1, 3)
+
+
+async def test_after_a_kill_all_that_was_planned_comes_again_as_it_was_whatever_the_link_takes(
+    tmp_path: Path,
+) -> None:
+    async with running_station(tmp_path) as station:
+        await station.put(400)
+        batches = planned(station, batch_records=400)
+        # It is quick, so each may be larger than the one before: 100 and 300.
+        first = await batches.next()
+        ranges = decode_plan(
+            station.engine.position(CONSUMER, "main")[1], shape_of(CONFIG), 0
+        ).ranges
+        batches.sent(first, 100)
+        second = await batches.next()
+        batches.sent(second, 100)
+        assert ranges == [(1, 100), (101, 400)] == [(b.first, b.last) for b in (first, second)]
+        # A kill: of what was acknowledged nothing is on the disk; today a batch has to be smaller.
+        once_more = planned(station, batch_records=50)
+        for batch in (first, second):
+            again = await once_more.next()
+            assert (again.first, again.last) == (batch.first, batch.last)
+            once_more.sent(again, 100)
+
+
+async def test_of_a_long_plan_no_more_is_acknowledged_beyond_what_is_durable_than_of_a_short_one(
+    tmp_path: Path,
+) -> None:
+    async with running_station(tmp_path) as station:
+        await station.put(400)
+        batches = planned(station)
+
+        def is_durable(upto: int) -> bool:
+            return station.engine.position(CONSUMER, "main")[0] >= upto
+
+        for count in range(1, 3 * RANGES_MAX):
+            batches.sent(await batches.next(), 100)
+            upto = 4 * (count - RANGES_MAX)
+            await eventually(partial(is_durable, upto), f"{upto} records are done with on the disk")
 
 
 async def test_after_a_kill_a_half_comes_again_as_a_half(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ import trio.testing
 
 from edge_agent.errors import SinkError, SinkRefused, StoreFull
 from edge_agent.forward.lane import Lane
-from edge_agent.forward.plan import decode_plan
-from edge_agent.forward.planned_reader import shape_of
+from edge_agent.forward.plan import decode_plan, shape_of
 from edge_agent.forward.sink import Batch
 from edge_agent.store import Entry
 from edge_agent.store.types import CommitResult

@@ -38,7 +38,7 @@ from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep, probe_by_sending
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
-from edge_agent.forward.sinks.postgres.sqlstates import NO_QUESTION, PostgresError, sink_error
+from edge_agent.forward.sinks.postgres.sqlstates import PostgresError, has_no_answer, sink_error
 from edge_agent.forward.sinks.postgres.table import Target
 from edge_agent.net.access import is_loopback
 from edge_agent.output.printable import printable, why
@@ -124,9 +124,9 @@ class PostgresSink(KeyedSink):
             try:
                 others = await connection.rows(self._target.others(epoch))
             except PostgresError as error:
-                if not error.sqlstate.startswith(NO_QUESTION):
+                if not has_no_answer(error.sqlstate):
                     raise
-                others = []  # A table that we may not read, or of types of its own, says nothing.
+                others = []  # What was sent is there, and that much is all that is known.
             await connection.run("ROLLBACK")
             if others:
                 self._forked = epoch

@@ -26,8 +26,6 @@ from edge_agent.output.printable import printable
 _CONTENT: Final = frozenset(("22", "23", "44", "54", "P0"))
 _FOR_A_PERSON: Final = frozenset(("28", "3D", "3F", "42", "0A"))
 _NOT_NULL: Final = "23502"
-#: Begins what is said of a question that cannot be asked: no right to, or types do not compare.
-NO_QUESTION: Final = "42"
 _CANCELLED: Final = "57014"
 _READ_ONLY: Final = "25006"
 #: What libpq says of a login that failed has no SQLSTATE. These pass by themselves.
@@ -47,6 +45,13 @@ class PostgresError(Exception):
     def __init__(self, message: str, sqlstate: str = "") -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
+
+
+def has_no_answer(sqlstate: str) -> bool:
+    """Whether a question about rows that are there has none, now or later: no right to read them,
+    types that do not compare, a policy or cast that fails, or a look that takes too long.
+    """
+    return sqlstate == _CANCELLED or sqlstate[:2] in _CONTENT | _FOR_A_PERSON
 
 
 def sink_error(message: str, sqlstate: str, *, log_in: bool = False) -> SinkError:

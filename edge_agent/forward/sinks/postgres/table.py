@@ -98,7 +98,8 @@ class Target:
         same = " AND ".join(f"there.{name} = batch.{name}" for name in (*key, "time_quality"))
         self._others = (
             f"SELECT 1 FROM {_BATCH} AS batch WHERE time_quality IN ('sensor', 'synced')"
-            f" AND time_ns <> (SELECT there.time_ns FROM {self._quoted} AS there WHERE {same})"
+            f" AND time_ns <> (SELECT there.time_ns FROM {self._quoted} AS there"
+            f" WHERE {same} LIMIT 1)"
         )
 
     async def _key(self, connection: PostgresConnection) -> set[str]:

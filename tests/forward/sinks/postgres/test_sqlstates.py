@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.errors import SinkRefused, SinkUnavailable
-from edge_agent.forward.sinks.postgres.sqlstates import sink_error
+from edge_agent.forward.sinks.postgres.sqlstates import has_no_answer, sink_error
 
 
 @pytest.mark.parametrize("state", ["22P05", "22003", "23514", "23503", "44000", "54000", "P0001"])
@@ -53,3 +53,14 @@ def test_a_login_that_fails_is_told_apart_by_its_words(message: str, slow: bool)
 def test_a_server_without_tls_is_told_with_the_way_out() -> None:
     error = sink_error("server does not support SSL, but SSL was required", "", log_in=True)
     assert "sslmode=disable" in str(error)
+
+
+@pytest.mark.parametrize("state, none", [
+    ("42501", True), ("42883", True), ("22P02", True), ("P0001", True), ("57014", True),
+    ("08006", False), ("40001", False), ("53300", False), ("55P03", False), ("57P01", False),
+    ("", False),
+])  # fmt: skip
+def test_a_question_that_has_no_answer_is_told_from_one_that_can_be_asked_again(
+    state: str, none: bool
+) -> None:
+    assert has_no_answer(state) is none
