@@ -157,7 +157,10 @@ class History:
             for op in ops:
                 if op.kind in _WITH_BEGIN:
                     events.append((op.begin, _BEGIN, start, op))
-                events.append((op.end, _END, start, op))
+                # A descriptor is free once its close has begun: another thread may be given it
+                # before the end is told.
+                place = op.begin if op.kind == "close" else op.end
+                events.append((place, _END, start, op))
         events += [(fact.place, _FACT, 0, fact) for fact in self.facts]
         return sorted(events, key=lambda event: event[:2])
 

@@ -59,6 +59,19 @@ def explored(judge: Callable[[bytes], list[str]], **options: object) -> Tally:
     return explore(history_of(), PLAN, looked_at(judge), **options)  # type: ignore[arg-type]  # as named
 
 
+def test_a_descriptor_that_is_opened_anew_before_its_close_has_ended_is_the_new_one() -> None:
+    flags = "O_RDWR|O_CREAT"
+    ops = [
+        Op(1, 1, "open", "f", fd=4, flags=flags),
+        # One thread closes it; another is given its number before the first is told.
+        Op(2, 4, "close", "f", fd=4),
+        Op(3, 3, "open", "g", fd=4, flags=flags),
+        Op(5, 6, "write", "g", fd=4, offset=0, data=b"x" * UNIT),
+    ]
+    *_, last = History([ops], []).moments()
+    assert last.disk.root.live.keys() == {"f", "g"}
+
+
 def test_what_is_tried_lies_in_the_bench() -> None:
     tally = explored(lambda text: ["all"] if text == b"ABCD" else [])
 
