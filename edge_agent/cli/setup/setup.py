@@ -114,13 +114,15 @@ def command(
             _write(plan.config, text, new, reader)
             settings = settings_of(plan.config)
             _announce(settings, plan)
+        # Two minutes of systemctl, where somebody may lose patience: that loses no secret either.
+        with _told_anyway(secrets):
+            is_started = no_restart or _restart(plan.config)
     except (PermissionError, ConfigError) as error:
         cause = error if isinstance(error, PermissionError) else error.__cause__
         if os.geteuid() == 0 or not isinstance(cause, PermissionError):
             raise
         where = cause.filename or plan.config.parent
         raise Failure(f"{where}: {cause.strerror}: sudo edge-agent setup", 2) from None
-    is_started = no_restart or _restart(plan.config)
     # Also where it does not start: secrets are told once.
     _tell(settings, plan, ca, names_in(foreign) if foreign else known, secrets)
     if not is_started:
@@ -354,11 +356,11 @@ def _tell(
     names: list[str],
     secrets: dict[str, str | None],
 ) -> None:
+    _tell_secrets(secrets)
     address, sensors = parse_address(settings.listen.address)
     # A certificate that is not ours is good for its own names alone.
     its_own = None if ca is not None else next((one for one in names if "*" not in one), None)
     host = its_own or _reached_by(names, address)
-    _tell_secrets(secrets)
     if ca is not None:
         click.echo(f"authority      {ca}: give it to sensors")
     click.echo(f"\nsensors        {sensors_url(host, sensors)}")
