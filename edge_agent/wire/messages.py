@@ -268,7 +268,11 @@ class _MessageReader:
             if not (form.is_json and has_no_number(data)):
                 raise Undecodable(f"not {form.name}: {shown(error)}") from error
             pieces: list[str] = []
-            for piece in nulls_for_nan(data if isinstance(data, str) else data.decode()):
+            try:
+                text = data if isinstance(data, str) else data.decode()
+            except UnicodeDecodeError as bad:
+                raise Undecodable(f"not {form.name}: {shown(bad)}") from bad
+            for piece in nulls_for_nan(text):
                 pieces.append(piece)
                 yield from self._rest()
             with_nulls = "".join(pieces)
