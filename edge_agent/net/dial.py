@@ -34,8 +34,11 @@ _OURS = {
 }
 #: What a server that speaks something else, or hangs up, looks like to OpenSSL.
 _NO_TLS = (
-    *("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"),
-    *("UNEXPECTED_EOF_WHILE_READING", None),
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "HTTP_REQUEST",
+    "UNEXPECTED_EOF_WHILE_READING",
+    None,
 )
 
 #: Threads that may look one name up at a time.

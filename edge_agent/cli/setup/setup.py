@@ -114,7 +114,6 @@ def command(
             _write(plan.config, text, new, reader)
             settings = settings_of(plan.config)
             _announce(settings, plan)
-        # Two minutes of systemctl, where somebody may lose patience: that loses no secret either.
         with _told_anyway(secrets):
             is_started = no_restart or _restart(plan.config)
     except (PermissionError, ConfigError) as error:
@@ -243,7 +242,9 @@ def _certificate(folder: Path, names: list[str], reader: pwd.struct_passwd | Non
 
 @contextmanager
 def _told_anyway(secrets: dict[str, str | None]) -> Iterator[None]:
-    """What goes wrong is no reason to lose secrets that were made before: they are told once."""
+    """What goes wrong is no reason to lose secrets that were made before: they are told once. Nor
+    is it that somebody loses patience, as systemctl may take two minutes.
+    """
     try:
         yield
     except BaseException:
