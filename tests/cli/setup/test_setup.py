@@ -232,14 +232,39 @@ def test_tokens_are_kept_where_the_configuration_says(config: Path) -> None:
     assert "sensors" in elsewhere.read_text() and not (config.parent / "tokens").exists()
 
 
-def test_a_certificate_of_another_authority_stays_and_its_name_is_told(
-    config: Path, tmp_path: Path
-) -> None:
-    files = make_ca(tmp_path / "acme", ["pi.example"])
-    foreign = files.certificate.rename(tmp_path / "acme" / "fullchain.pem")
+def with_foreign(config: Path, folder: Path, *names: str) -> Path:
+    """A certificate of another authority, which the configuration names."""
+    files = make_ca(folder, list(names))
+    foreign = files.certificate.rename(folder / "fullchain.pem")
     files.ca.unlink()
     text = f'[listen]\ntls_certificate = "{foreign}"\ntls_key = "{files.key}"\n'
     config.write_text(config.read_text() + text)
+    return foreign
+
+
+@pytest.mark.parametrize(
+    "host, url",
+    [
+        ("pi.lan.example", "https://pi.lan.example:876"),
+        ("pi", "https://THIS-MACHINE.lan.example:876"),
+    ],
+)
+def test_of_a_certificate_for_any_name_below_a_domain_one_is_told_for_which_it_is_good(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, url: str
+) -> None:
+    called(monkeypatch, host, "10.0.0.1")
+    with_foreign(config, tmp_path / "acme", "*.lan.example")
+    done = setup(config, "--yes", "--name", "shed.lan")
+    assert done.exit_code == 0 and "--name shed.lan is not used" in done.output, done.output
+    assert f"{url}5/ingest" in done.output and f"{url}6/" in done.output
+    assert ("leaves a name open" in done.output) is ("THIS" in url)
+    assert "*" not in done.output and "https://10." not in done.output
+
+
+def test_a_certificate_of_another_authority_stays_and_its_name_is_told(
+    config: Path, tmp_path: Path
+) -> None:
+    foreign = with_foreign(config, tmp_path / "acme", "pi.example")
     before = foreign.read_bytes()
     done = setup(config, answers="\n\n")  # Of names it is not asked.
     assert done.exit_code == 0 and not (config.parent / "tls").exists(), done.output
