@@ -44,23 +44,27 @@ class Failure(click.ClickException):
 
 class CheckedText(click.ParamType[str]):
     """A text that ``problem`` finds nothing wrong with; else the command ends as by wrong usage,
-    before it has done anything.
+    before it has done anything. With ``may_be_empty`` "" is as if it were not given, as an unset
+    variable in a unit file makes it.
     """
 
     name = "text"
 
-    def __init__(self, problem: Callable[[str], str | None]) -> None:
-        self._problem = problem
+    def __init__(self, problem: Callable[[str], str | None], *, may_be_empty: bool = False) -> None:
+        self._problem, self._may_be_empty = problem, may_be_empty
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """``value`` as it is."""
+        if not value and self._may_be_empty:
+            return value
         if (problem := self._problem(value)) is not None:
             self.fail(printable(problem), param, ctx)
         return value
 
 
-STREAM_NAME = CheckedText(stream_problem)
-SOURCE_NAME = CheckedText(source_problem)
+#: Of options that have a default, or may be missing.
+STREAM_NAME = CheckedText(stream_problem, may_be_empty=True)
+SOURCE_NAME = CheckedText(source_problem, may_be_empty=True)
 STREAM_PATTERN = CheckedText(pattern_problem)
 
 

@@ -179,8 +179,8 @@ def resend(
         return
     if since is None and not streams:
         rows = [one for one in reached.resends() if one["upstream"] == name]
-        if not rows:
-            _refuse_unknown(name, [one["name"] for one in _listed(where)])
+        if not rows and name not in (known := [one["name"] for one in _listed(where)]):
+            raise _unknown(name, known)
         if not rows and not as_json:
             click.echo(f"no resend was ordered for {name}", err=True)
             return
@@ -249,14 +249,12 @@ def _named(settings: Config, name: str) -> Upstream:
     for one in settings.upstream:
         if one.name == name:
             return one
-    _refuse_unknown(name, [one.name for one in settings.upstream])
-    raise AssertionError("it is one of them")
+    raise _unknown(name, [one.name for one in settings.upstream])
 
 
-def _refuse_unknown(name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        names = ", ".join(known) or "none"
-        raise Failure(f"there is no upstream {name!r} in the configuration; there are: {names}", 2)
+def _unknown(name: str, known: Sequence[str]) -> Failure:
+    names = ", ".join(known) or "none"
+    return Failure(f"there is no upstream {name!r} in the configuration; there are: {names}", 2)
 
 
 def _try(settings: Config, upstream: Upstream, size: int, *, send: bool) -> list[ProbeStep]:

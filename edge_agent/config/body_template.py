@@ -23,7 +23,9 @@ PLACEHOLDERS: Final = (
 )
 #: What stands for all records of a request, in an envelope.
 RECORDS: Final = "records"
-_PLACE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*(?:\.[^{}]+)?)\}")
+#: Behind ``fields.`` stands a path, in quotes whatever a key may have; else a brace begins nothing
+#: but a name, as ``{v1.2 beta}`` is somebody's text.
+_PLACE: Final = re.compile(r"\{(fields\.[^{}]+|[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_-]+)?)\}")
 
 
 class TemplateProblem(ValueError):

@@ -33,7 +33,13 @@ _OURS = {
     "TLSV1_ALERT_UNKNOWN_CA": ": it does not know the authority of ours (tls_certificate)",
 }
 #: What a server that speaks something else, or hangs up, looks like to OpenSSL.
-_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", None)
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "HTTP_REQUEST",
+    "UNEXPECTED_EOF_WHILE_READING",
+    None,
+)
 
 #: Threads that may look one name up at a time.
 _LOOKUPS = 2
@@ -112,9 +118,18 @@ def tls_reason(error: BaseException) -> str:
     reason = _OPENSSL_PLACE.sub("", why(error)).rstrip(".")
     if isinstance(error, ssl.SSLCertVerificationError):
         return reason + _LOOK_AT.get(error.verify_code, "")
-    if isinstance(error, ssl.SSLError) and error.reason not in _NO_TLS:
+    if isinstance(error, ssl.SSLError) and not may_be_no_tls(error):
         return reason + _OURS.get(error.reason, "")
     return f"{reason}: does this port speak TLS?"
+
+
+def may_be_no_tls(error: BaseException) -> bool:
+    """Whether a handshake that ended so may have met a port without TLS. An alert comes from a
+    server that speaks it.
+    """
+    if isinstance(error, ssl.SSLError):
+        return error.reason in _NO_TLS
+    return isinstance(error, ConnectionResetError)
 
 
 def _in_words(error: OSError, where: str) -> OSError:

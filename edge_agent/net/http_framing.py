@@ -9,7 +9,10 @@ request of somebody else. No client means such a request, so both ports refuse i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_HOST_END = re.compile(rb"[/?#]")
 
 Headers = Iterable[tuple[bytes, bytes]]
 """Names in small letters, and values."""
@@ -40,6 +43,9 @@ def origin_form(target: bytes) -> bytes:
     """``/path?query`` of a target; a proxy's request names scheme and host before it."""
     for scheme in (b"http://", b"https://"):
         if target.lower().startswith(scheme):
-            _, slash, rest = target[len(scheme) :].partition(b"/")
-            return slash + rest or b"/"
+            # Whatever ends the host, a slash in what is asked begins no path.
+            if (end := _HOST_END.search(target, len(scheme))) is None:
+                return b"/"
+            rest = target[end.start() :]
+            return rest if rest[:1] == b"/" else b"/" + rest
     return target

@@ -73,8 +73,7 @@ class LastValue:
     @property
     def numbers(self) -> dict[str, float]:
         """Field to value, of those whose last value was a number."""
-        both = zip(self.names, self.values, strict=True)
-        return {name: value for name, value in both if name not in self.words}
+        return dict(zip(self.names, self.values, strict=True))
 
     def told(self) -> Iterator[tuple[str, float]]:
         """Each field and its value, without those that are larger than any float."""
@@ -85,9 +84,7 @@ class LastValue:
     def note(self, record: Record, names: tuple[str, ...], values: tuple[float, ...]) -> None:
         """A newer record, with its numbers."""
         self.time_ns, self.trust = record.time_ns, record.time_quality
-        if names is not self.names:
-            self._names_bytes = sum(map(len, names)) + _NUMBER_BYTES * len(names)
-        self.names, self.values = names, values
+        self._keep(names, values)
         if names and (not self.spark_field or self._missing >= SPARK_POINTS):
             # A field that has not come for a whole sparkline will not come again.
             self.spark_field, self.spark = names[0], array("d")
@@ -110,8 +107,12 @@ class LastValue:
 
     def note_words(self, words: Mapping[str, str | bool], numbers: Mapping[str, float]) -> None:
         """Words of a newer record, which has these ``numbers``. Where it has none, those before
-        stay, but for fields that have become numbers.
+        stay, but for fields that have become numbers. A number that has become a word is gone: the
+        word may be forgotten later, and the number would come back.
         """
+        if words and not words.keys().isdisjoint(self.names):
+            left = {name: value for name, value in self.numbers.items() if name not in words}
+            self._keep(tuple(left), tuple(left.values()))
         kept: Mapping[str, str] = {
             name: _cut(word) if isinstance(word, str) else str(word).lower()
             for name, word in words.items()
@@ -121,6 +122,11 @@ class LastValue:
         self.words = kept or _NO_WORDS
         texts = (*kept.keys(), *kept.values())
         self._words_bytes = _WORDS_BYTES + sum(map(sys.getsizeof, texts)) if kept else 0
+
+    def _keep(self, names: tuple[str, ...], values: tuple[float, ...]) -> None:
+        if names is not self.names:
+            self._names_bytes = sum(map(len, names)) + _NUMBER_BYTES * len(names)
+        self.names, self.values = names, values
 
 
 class LastValues:

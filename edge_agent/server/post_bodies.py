@@ -12,7 +12,7 @@ import msgspec
 
 from edge_agent.config import Profile
 from edge_agent.errors import ProtocolError
-from edge_agent.wire import TooBigMessage, json_fault, text_of
+from edge_agent.wire import LongText, TooBigMessage, json_fault, text_of
 
 MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 #: Of lines that are read together, unless it is one.
@@ -97,23 +97,29 @@ def _lines(body: bytes) -> Iterator[list[str | bytes]]:
         end = length
         if end - begin > _PIECE_BYTES:
             end = body.rfind(b"\n", begin, begin + _PIECE_BYTES) + 1 or body.find(b"\n", begin) + 1
-        piece = _text_of_lines(body[begin : end or length])
-        # Nothing else ends a line: JSON may have U+2028 in its text as it is. What is too long to
-        # be a piece is a single one.
-        lines: Sequence[str | bytes] = piece.split("\n") if isinstance(piece, str) else [piece]
-        if some := [line for line in lines if line.strip()]:
+        if some := [line for line in _split(body[begin : end or length]) if line.strip()]:
             yield some
         begin = end or length
 
 
-def _text_of_lines(lines: bytes) -> str | bytes:
-    """As `text_of`, but what is no UTF-8 becomes lone surrogates, which no decoder takes for text:
-    it is the fault of its line alone.
+def _split(piece: bytes) -> Sequence[str | bytes]:
+    """Its lines. What is no UTF-8 is the fault of its line alone, which stays the bytes that it is:
+    no decoder takes them for text.
     """
     try:
-        return text_of(lines)
+        text = text_of(piece)
     except UnicodeDecodeError:
-        return lines.decode("utf-8", "surrogateescape")
+        return list(map(_text_of_line, piece.split(b"\n")))
+    # Nothing else ends a line: JSON may have U+2028 in its text as it is. What is too long to be a
+    # piece is a single one.
+    return text.split("\n") if isinstance(text, str) else [text]
+
+
+def _text_of_line(line: bytes) -> str | bytes:
+    try:
+        return text_of(line)
+    except UnicodeDecodeError:
+        return LongText(line)
 
 
 def structured(event: Mapping[str, str], content_type: str, body: bytes) -> tuple[str, bytes]:

@@ -278,7 +278,6 @@ class Posts:
 def _unread(received: Received, visitor: Visitor, wall_ns: int) -> Quarantined:
     failure, unread = received.failure, received.unread
     assert failure is not None
-    # As it came, where it was no UTF-8.
-    body = unread.encode("utf-8", "surrogateescape") if isinstance(unread, str) else unread
+    body = unread.encode() if isinstance(unread, str) else unread
     reject = Reject(0, failure.code, failure.message, body[:REJECT_BYTES_MAX], visitor.target.name)
     return quarantined(reject, visitor.source, wall_ns)

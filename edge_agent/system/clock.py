@@ -180,7 +180,9 @@ def kernel_says_synced() -> bool | None:
 
 
 async def timedated_says_synced() -> bool | None:
-    """The same flag, as systemd-timedated reads it; None where it cannot be asked."""
+    """The same flag, as systemd-timedated reads it; None where it cannot be asked, False where a
+    signal ended who asked.
+    """
     # Whatever busctl would tell the supervisor, it is not for us to say.
     env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     with trio.move_on_after(ANSWER_S):

@@ -198,7 +198,7 @@ from edge_agent.wire.forward import (
 )
 from edge_agent.wire.frames import FrameLane, Part
 from edge_agent.wire.frames_out import close_frame, cut_reason, data_frame
-from edge_agent.wire.long_text import text_of
+from edge_agent.wire.long_text import LongText, text_of
 from edge_agent.wire.messages import read_in_turns, read_message, read_messages
 from edge_agent.wire.plain import PlainSession
 from edge_agent.wire.reading_types import (
@@ -243,6 +243,7 @@ __all__ = [
     "FrameLane",
     "Goodbye",
     "Learner",
+    "LongText",
     "Part",
     "PlainSession",
     "Received",

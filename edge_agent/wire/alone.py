@@ -31,7 +31,7 @@ def read_alone(
     if limits.record_depth < USUAL_DEPTH:
         return None
     try:
-        if isinstance(data, bytes):
+        if type(data) is bytes:  # And no `LongText`.
             if data[:1] not in MAP_HEADS:
                 return None
             record, body = MSGPACK.one(data), data

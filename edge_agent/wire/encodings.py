@@ -140,6 +140,14 @@ def size_of(data: str | bytes) -> int:
     return len(data.encode("utf-8", "surrogatepass"))
 
 
+def str_of(data: str | bytes) -> str:
+    """Text as it is to be looked through. Raises Undecodable where it is no UTF-8."""
+    try:
+        return data if isinstance(data, str) else data.decode()
+    except UnicodeDecodeError as error:
+        raise Undecodable(f"not JSON: {shown(error)}") from error
+
+
 def has_no_number(data: str | bytes) -> bool:
     """Whether there may be something for `nulls_for_nan`."""
     if isinstance(data, str):

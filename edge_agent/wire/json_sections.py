@@ -136,11 +136,11 @@ def _readable(data: bytes, begin: int, end: int) -> Generator[None, None, Sectio
         if not has_no_number(elements):
             raise _not_json(data, error) from error
     pieces = []
-    for piece in nulls_for_nan(elements.decode("utf-8", "surrogatepass")):
+    for piece in nulls_for_nan(elements.decode("utf-8", "surrogateescape")):
         pieces.append(piece)
         yield
     try:
-        found = _section("".join(pieces).encode("utf-8", "surrogatepass"))
+        found = _section("".join(pieces).encode("utf-8", "surrogateescape"))
     except DECODE_ERRORS as error:
         raise _not_json(data, error) from error
     return found._replace(is_mended=True)

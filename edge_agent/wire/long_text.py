@@ -16,7 +16,9 @@ _decoder = getincrementaldecoder("utf-8")
 
 
 class LongText(bytes):
-    """Text, not msgpack, although it is bytes; longer than any message that is read quickly."""
+    """Text, not msgpack, although it is bytes: longer than any message that is read quickly, or a
+    line that is no UTF-8, which decoders refuse at the record where it is none.
+    """
 
     __slots__ = ()
 

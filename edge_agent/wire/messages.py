@@ -53,6 +53,7 @@ from edge_agent.wire.encodings import (
     nulls_for_nan,
     shown,
     size_of,
+    str_of,
     without_headers,
 )
 from edge_agent.wire.json_sections import Section, sections_of
@@ -268,7 +269,7 @@ class _MessageReader:
             if not (form.is_json and has_no_number(data)):
                 raise Undecodable(f"not {form.name}: {shown(error)}") from error
             pieces: list[str] = []
-            for piece in nulls_for_nan(data if isinstance(data, str) else data.decode()):
+            for piece in nulls_for_nan(str_of(data)):
                 pieces.append(piece)
                 yield from self._rest()
             with_nulls = "".join(pieces)

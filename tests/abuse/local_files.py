@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -111,7 +112,7 @@ def _spoilt_store(name: str, sent: str, spoil: Callable[[Path], object]) -> None
     """A store that was sound: the agent starts, or says what to do; it never hangs."""
 
     async def run(place: Place) -> None:
-        from tests.end_to_end.support import AgentProcess, agents
+        from tests.end_to_end.support import AgentProcess, agents, eventually
 
         folder = place.agent.folder.parent / "".join(one if one.isalnum() else "-" for one in name)
         other = AgentProcess(folder, "agent", STORE)
@@ -121,15 +122,14 @@ def _spoilt_store(name: str, sent: str, spoil: Callable[[Path], object]) -> None
         await other.start(wait=False)
         process = other.process
         assert process is not None
+
+        async def started_or_ended() -> bool:
+            with suppress(AssertionError):  # No 200 yet.
+                return process.poll() is not None or bool(await other.get("/healthz"))
+            return False
+
         try:
-            with trio.move_on_after(10):
-                while process.poll() is None:
-                    try:
-                        await other.get("/healthz")
-                    except (OSError, AssertionError):
-                        await trio.sleep(0.05)
-                    else:
-                        break
+            await eventually(started_or_ended, describe=f"with {name} the agent starts, or ends")
         finally:
             await other.kill()
         said = other.output()

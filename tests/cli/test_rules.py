@@ -42,7 +42,7 @@ def run(
 
 def test_each_record_shows_what_would_be_stored_or_why_not(tmp_path: Path) -> None:
     code, shown = run(tmp_path)
-    assert code == 0
+    assert code == 0 and run(tmp_path, "--stream", "") == (code, shown)
     stored, left_out, set_aside = (each for each in shown.splitlines() if each.startswith("  "))
     assert stored == '  = shelly/1/switch0 2026-06-11T14:02:25Z {"apower":8.9}'
     assert left_out.startswith("  - left out by the rule calm: deadband: changed by less")

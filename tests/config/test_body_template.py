@@ -9,7 +9,12 @@ def test_placeholders_are_told_from_the_braces_of_json() -> None:
     assert template_parts('{"a": {"b": {stream}}, "c": {fields.t-1}}') == (
         '{"a": {"b": ', "stream", '}, "c": ', "fields.t-1", "}",
     )  # fmt: skip
-    assert envelope_parts('{"x": [{records}]}') == ('{"x": [', "]}")
+    assert template_parts('{"by": "{v1.2 beta}", "a": {fields."a b".c}}') == (
+        '{"by": "{v1.2 beta}", "a": ', 'fields."a b".c', "}",
+    )  # fmt: skip
+    assert envelope_parts('{"x": [{records}], "by": "{a.b c}"}') == (
+        '{"x": [', '], "by": "{a.b c}"}',
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

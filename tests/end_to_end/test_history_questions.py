@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import sys
+import termios
 from pathlib import Path
 from typing import Any
-
-import trio
 
 from edge_agent.security.tokens import add_token
 from tests.end_to_end.support import AgentProcess, agents, eventually
@@ -51,6 +52,15 @@ def worker_of(pid: int) -> int | None:
             if b"answering" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     return None
+
+
+def unread_of(pid: int) -> int:
+    """Bytes that a process was sent, and has not read."""
+    pipe = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+    finally:
+        os.close(pipe)
 
 
 async def test_history_is_asked_over_both_ports(tmp_path: Path) -> None:
@@ -102,20 +112,14 @@ async def test_history_is_asked_over_both_ports(tmp_path: Path) -> None:
             second = worker_of(process.process.pid)
             assert second is not None and second != first
             os.kill(second, signal.SIGSTOP)
+            await peer.say({"id": "q", "order": "newest"})
 
-        pause = 0.1
+            async def reached() -> bool:
+                return unread_of(second) > 0
+
+            await eventually(reached, describe="the question lies in its pipe")
 
         async def gone() -> bool:
-            # It is ended where the question has reached it, of which nothing tells: whoever goes
-            # away sooner than that on a slow machine asks again, and stays for longer.
-            nonlocal pause
-            pause *= 2
-            async with await Peer.open(process, "/query", token=reader) as peer:
-                await peer.say({"id": "q", "order": "newest"})
-                await trio.sleep(pause)
-            with trio.move_on_after(pause):
-                while Path(f"/proc/{second}").exists():
-                    await trio.sleep(0.005)
             return not Path(f"/proc/{second}").exists()
 
         await eventually(gone, describe="the process of a cancelled question is ended and buried")

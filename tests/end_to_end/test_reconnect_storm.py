@@ -20,8 +20,9 @@ CLIENTS = 1000
 #: What is promised …
 BACK_WITHIN_S = 30.0
 #: … of a machine that is not ten times as slow as usual: there the same thousand, from many
-#: addresses and with nobody's fall behind them, come in within three seconds.
-BACK_PER_COMING_IN = 10
+#: addresses and with nobody's fall behind them, come in within three seconds. As that figure is
+#: the agent's own, it may not excuse everything.
+BACK_PER_COMING_IN, BACK_WITHIN_AT_MOST_S = 10, 4 * BACK_WITHIN_S
 CONFIG = """
 [listen]
 connections = 1100
@@ -62,7 +63,8 @@ async def test_a_thousand_clients_are_back_within_half_a_minute_and_nothing_is_l
                 one.welcomed, one.address = 0, "127.0.0.1"
                 one.put({"n": 1})
             await hub.start()
-            within_s = max(BACK_WITHIN_S, BACK_PER_COMING_IN * came_in_s)
+            within_s = min(BACK_PER_COMING_IN * came_in_s, BACK_WITHIN_AT_MOST_S)
+            within_s = max(BACK_WITHIN_S, within_s)
             await eventually(lambda: all(one.welcomed for one in fleet), "all back", within_s)
             await eventually(lambda: all(one.acked == 2 for one in fleet), "all acked")
             found = Counter(

@@ -150,14 +150,30 @@ async def test_a_source_that_returns_from_a_half_open_connection_is_not_kept_wai
         assert await metric(agent, "takeovers_total") == 1
 
 
+class Bystander:
+    """Says one record after the other, each when the one before is acked."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.acked = 0
+        self._peer = peer
+
+    async def say(self) -> None:
+        await self._peer.say({"n": self.acked + 1})
+        await self._peer.hear_ack(self.acked + 2)
+        self.acked += 1
+
+
 class Rival:
     """Sends under a name that somebody else uses too; returns at once whenever it is thrown out."""
 
-    def __init__(self, agent: AgentProcess, name: str) -> None:
+    def __init__(self, agent: AgentProcess, name: str, bystander: Bystander) -> None:
         self.name = name
         self.acked: dict[int, str] = {}
         self.connections = 0
+        #: Acks that the bystander got while this one waited for a welcome, at most.
+        self.served_meanwhile = 0
         self._agent = agent
+        self._bystander = bystander
 
     async def run(self) -> None:
         while True:
@@ -167,7 +183,9 @@ class Rival:
                     await self._send(peer)
 
     async def _send(self, peer: Peer) -> None:
+        before = self._bystander.acked
         following = await peer.hello("twin")
+        self.served_meanwhile = max(self.served_meanwhile, self._bystander.acked - before)
         while True:
             await peer.say([{"n": n, "by": self.name} for n in (following, following + 1)])
             await peer.hear_ack(following + 2)
@@ -179,23 +197,23 @@ async def test_two_senders_under_one_name_get_what_is_acked_stored_once_and_are_
     tmp_path: Path,
 ) -> None:
     agent = AgentProcess(tmp_path, "agent", QUICK)
-    async with agents(agent), await Peer.open(agent) as bystander:
-        await bystander.hello("bystander")
-        said = 0
-        rivals = [Rival(agent, name) for name in ("a", "b")]
+    async with agents(agent), await Peer.open(agent) as peer:
+        await peer.hello("bystander")
+        bystander = Bystander(peer)
+        rivals = [Rival(agent, name, bystander) for name in ("a", "b")]
 
         async def fought() -> bool:
-            nonlocal said
-            said += 1
-            await bystander.say({"n": said})
-            await bystander.hear_ack(said + 1)
-            return await metric(agent, "takeovers_total") >= 4
+            await bystander.say()
+            # Where a wait for a takeover held up all others, one could be served at either end of
+            # it. A slow machine goes on to longer waits.
+            is_served = max(rival.served_meanwhile for rival in rivals) > 3
+            return is_served and await metric(agent, "takeovers_total") >= 4
 
         async with trio.open_nursery() as nursery:
             began = trio.current_time()
             for rival in rivals:
                 nursery.start_soon(rival.run)
-            await eventually(fought, describe="four takeovers")
+            await eventually(fought, describe="four takeovers, and others served meanwhile")
             seconds = trio.current_time() - began
             nursery.cancel_scope.cancel()
 
@@ -208,7 +226,8 @@ async def test_two_senders_under_one_name_get_what_is_acked_stored_once_and_are_
         assert seconds > 1.7
         assert sum(rival.connections for rival in rivals) < 20
         assert "do two senders use this name?" in agent.output()
-        assert [fields["n"] for fields in await stored(agent, "bystander")] == [*range(1, said + 1)]
+        found = await stored(agent, "bystander")
+        assert [fields["n"] for fields in found] == [*range(1, bystander.acked + 1)]
 
 
 async def test_a_producer_loses_nothing_to_somebody_who_sends_one_record_under_its_name(

@@ -33,7 +33,8 @@ def test_an_upgrade_has_no_body_and_may_say_so() -> None:
     "target, path",
     [
         (b"/a?b", b"/a?b"), (b"http://h:1/a?b", b"/a?b"), (b"HTTPS://h/a", b"/a"),
-        (b"http://h", b"/"), (b"*", b"*"),
+        (b"http://h", b"/"), (b"*", b"*"), (b"http://h?x=/ingest/a", b"/?x=/ingest/a"),
+        (b"https://h#/a", b"/#/a"), (b"http://h/a?u=http://g/b", b"/a?u=http://g/b"),
     ],
 )  # fmt: skip
 def test_what_a_proxy_asks_for_is_the_path_behind_scheme_and_host(

@@ -19,6 +19,7 @@ from edge_agent.config.shape import Limits, Rule, Schema
 from edge_agent.security.tokens import add_token, revoke_token
 from edge_agent.server.posts import TOLD_MAX
 from edge_agent.store import LogSettings, StoreSettings
+from edge_agent.wire import REJECT_BYTES_MAX
 from tests.patience import PATIENCE_S, eventually, receive_to_end
 from tests.server.support import LISTEN, Serving, connect, neighbours, raw, serving
 
@@ -134,6 +135,37 @@ async def test_what_cannot_be_used_is_in_quarantine_and_told(tmp_path: Path) -> 
         assert b'{"t": NaN, "x": "\xff"}' in [entry.body for _, entry in entries]
         _, told = await sender.post('{"x": "\\ud83d"}')
         assert "half a character" in told["refused"][0]["message"]
+
+
+LONG = b"\xff" * 100_000
+
+
+@pytest.mark.parametrize(
+    "line, kept, code",
+    [
+        (b'{"x": "\xff\xc3"}', b'{"x": "\xff\xc3"}', "bad_record"),
+        (b'[{"t": 2}, {"x": "\xff\xc3"}]', b'{"x": "\xff\xc3"}', "bad_record"),
+        (b'{"x": NaN, "y": "\xff"}', b'{"x": NaN, "y": "\xff"}', "undecodable"),
+        # In an array what is no JSON has been mended by the time that its elements are parted.
+        (b'[{"t": 2}, {"x": NaN, "y": "\xff"}]', b'{"x": null, "y": "\xff"}', "bad_record"),
+        (b'{"x": "%s"}' % LONG[:40_000], b'{"x": "%s"}' % LONG[:40_000], "bad_record"),
+        (b'[{"t": 2}, {"x": "%s"}]' % LONG, b'{"x": "%s"}' % LONG, "too_big"),
+        (b"\x81\xa1t\x02", b"\x81\xa1t\x02", "undecodable"),
+    ],
+    ids=["alone", "array", "NaN", "NaN in array", "long", "too long in array", "msgpack"],
+)
+async def test_a_line_that_is_no_text_is_kept_as_it_came_and_costs_no_neighbour(
+    tmp_path: Path, line: bytes, kept: bytes, code: str
+) -> None:
+    async with neighbours(tmp_path) as (port, _), poster(port) as sender:
+        status, told = await sender.post(b'{"t": 1}\n%s\n{"t": 3}' % line)
+        good = 2 + line.startswith(b"[")
+        assert (status, told["stored"]) == (200, good), told
+        (refused,) = told["refused"]
+        assert refused["code"] == code and "120008" not in refused["message"]
+        assert code != "too_big" or "100009" in refused["message"]
+        ((_, entry),) = await port.log.quarantine(0, 10)
+        assert entry.body == kept[:REJECT_BYTES_MAX]
 
 
 @pytest.mark.parametrize("body", ["", "{", "null", b"\xff\xfe", "[1, 2"])

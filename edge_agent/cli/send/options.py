@@ -74,12 +74,12 @@ def ingest_url(url: str, stream: str | None) -> str:
     except ValueError:
         path = url
     if path.startswith("/ingest/"):
-        if stream is not None and path != f"/ingest/{stream}":
+        if stream and path != f"/ingest/{stream}":
             raise Failure(f"--url already names a stream ({path}); leave --stream out", 2)
         return url
     if path:
         raise Failure(f"--url: expected ws://HOST:PORT or …/ingest/STREAM, found {url!r}", 2)
-    if stream is None:
+    if not stream:
         raise Failure("say which stream: --stream greenhouse/1", 2)
     return f"{url.rstrip('/')}/ingest/{stream}"
 

@@ -116,7 +116,7 @@ def command(
         lines = BoundedLines(cast("BinaryIO", opened))
         first_line = lines.peek()
         is_file = file != "-"
-        if source is None:
+        if not source:
             name = target.partition("/ingest/")[2]
             source = file_source(Path(file), first_line, name) if is_file else stdin_source()
         chosen = guess_format(file, lines) if form == "auto" else cast("FileFormat", form)

@@ -27,6 +27,7 @@ import click
 
 from edge_agent.errors import ConfigError
 from edge_agent.extras import library_needed
+from edge_agent.net.dial import may_be_no_tls
 from edge_agent.net.mqtt_reasons import FAILURES, LASTING_OF_TOPIC, refused_connect, words
 from edge_agent.output.printable import why
 from edge_agent.system.files import trusting
@@ -241,7 +242,7 @@ class BrokerSession:
         advice = ""
         if untrusted:
             advice = " (--broker-ca-file names the authority that made it)"
-        elif self._is_tls and isinstance(error, (ssl.SSLError, ConnectionResetError)):
+        elif self._is_tls and may_be_no_tls(error):
             advice = " (without TLS the URL begins with mqtt://)"
         text = f"no connection to the broker {place}: {why(error)}{advice}"
         self._failed(text, lasting=untrusted)

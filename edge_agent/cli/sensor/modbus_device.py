@@ -38,7 +38,10 @@ _EXCEPTIONS: Final = {
 _CLOSED: Final = "the device has closed the connection"
 _FUNCTIONS: Final = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 #: What TOML calls the types.
-_WORDS: Final = {"str": "text", "int": "a whole number", "float": "a number", "array": "a list"}
+_WORDS: Final = {
+    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "array": "a list", "object": "a table",
+}  # fmt: skip
 #: Letter of `struct`, and registers.
 _TYPES: Final = {
     "u16": ("H", 1), "i16": ("h", 1), "u32": ("I", 2), "i32": ("i", 2), "f32": ("f", 2),
@@ -115,13 +118,15 @@ def load_device(path: Path) -> ModbusDevice:
     """
     try:
         text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
-        device = msgspec.convert(tomllib.loads(text), ModbusDevice, strict=True)
+        described = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(str(path), "a file that can be read", why(error)) from error
-    except msgspec.ValidationError as error:
-        raise _mistake(path, str(error)) from error
     except ValueError as error:
         raise ConfigError(str(path), "TOML", f"a mistake: {error}") from error
+    try:
+        device = msgspec.convert(described, ModbusDevice, strict=True)
+    except msgspec.ValidationError as error:
+        raise _mistake(path, described, str(error)) from error
     if (problem := stream_problem(device.stream)) is not None:
         expected = "a name like greenhouse/meter"
         raise ConfigError(f"{path}: stream", expected, f"{device.stream!r} ({problem})")
@@ -136,21 +141,24 @@ def load_device(path: Path) -> ModbusDevice:
     return device
 
 
-def _mistake(path: Path, told: str) -> ConfigError:
-    """What the library says of a file, in the words of all other files."""
+def _mistake(path: Path, described: object, told: str) -> ConfigError:
+    """What the library says of a file, in the words of all other files, and what stands there."""
     told, _, place = told.partition(" - at `$.")
-    where = f"{path}: {place.rstrip('`')}" if place else str(path)
+    place = place.rstrip("`")
+    where = f"{path}: {place}" if place else str(path)
     if found := re.fullmatch(r"Object missing required field `(.*)`", told):
         return ConfigError(where, f"a key {found[1]!r}", "none")
     if found := re.fullmatch(r"Object contains unknown field `(.*)`", told):
         keys = (ModbusRegister if "register" in place else ModbusDevice).__struct_fields__
         return ConfigError(where, f"one of {', '.join(keys)}", f"the unknown key {found[1]!r}")
     if found := re.fullmatch(r"Invalid enum value (.*)", told):
-        choices = get_args(get_type_hints(ModbusRegister)[place.rpartition(".")[2].rstrip("`")])
+        choices = get_args(get_type_hints(ModbusRegister)[place.rpartition(".")[2]])
         return ConfigError(where, f"one of {', '.join(choices)}", found[1])
     told = re.sub(r"`(\w+)`", lambda found: _WORDS.get(found[1], found[1]), told)
-    expected, _, got = told.removeprefix("Expected ").partition(", got ")
-    return ConfigError(where, expected, got or "another one")
+    for step in re.findall(r"\w+", place):
+        described = described[int(step) if step.isdigit() else step]  # type: ignore[index]  # by the library's own word
+    shown = str(described).lower() if isinstance(described, bool) else f"{described!r:.60}"
+    return ConfigError(where, told.removeprefix("Expected ").partition(", got ")[0], shown)
 
 
 class NotRead(Exception):

@@ -54,6 +54,8 @@ SENSORS, PEOPLE = "sensors", "page"
 #: The token for commands on this machine, which may everything, as root may.
 LOCAL = "local"
 _START_S = 60.0
+#: Stands for a name that is not known here.
+_UNNAMED = "THIS-MACHINE"
 
 
 @click.command()
@@ -101,7 +103,7 @@ def command(
         people = not no_page and _wants_people(settings, yes=yes)
     plan = _plan(settings, config, people=people, is_ours=foreign is None)
     new, changes = changed(text, plan)
-    _propose(plan, known, [str(change) for change in changes], foreign)
+    _propose(plan, known, [str(change) for change in changes], foreign, names)
     with _answered():
         if not yes and not click.confirm("Do this?", default=True):
             raise Failure("nothing was changed")
@@ -114,15 +116,16 @@ def command(
             _write(plan.config, text, new, reader)
             settings = settings_of(plan.config)
             _announce(settings, plan)
+        with _told_anyway(secrets):
+            is_started = no_restart or _restart(plan.config)
     except (PermissionError, ConfigError) as error:
         cause = error if isinstance(error, PermissionError) else error.__cause__
         if os.geteuid() == 0 or not isinstance(cause, PermissionError):
             raise
         where = cause.filename or plan.config.parent
         raise Failure(f"{where}: {cause.strerror}: sudo edge-agent setup", 2) from None
-    is_started = no_restart or _restart(plan.config)
     # Also where it does not start: secrets are told once.
-    _tell(settings, plan, ca, names_in(foreign) if foreign else known, secrets)
+    _tell(settings, plan, ca, known, secrets, _name_in(foreign) if foreign else None)
     if not is_started:
         raise Failure(f"all is written, but it does not start: journalctl -u {UNIT} -n 20 says why")
 
@@ -214,10 +217,18 @@ def _machines(given: str) -> list[str]:
     return [MACHINE.convert(name, None, None) for name in given.replace(",", " ").split()]
 
 
-def _propose(plan: SetupPlan, names: list[str], changes: list[str], foreign: Path | None) -> None:
+def _propose(
+    plan: SetupPlan,
+    names: list[str],
+    changes: list[str],
+    foreign: Path | None,
+    further: tuple[str, ...],
+) -> None:
     renewed = "renew the certificate in" if holds_authority(plan.tls) else "make a certificate in"
     if foreign:
         click.echo(f"\nleave the certificate {foreign} as it is: somebody else renews it")
+        if further:
+            click.echo(f"    --name {', '.join(further)} is not used: it has the names that it has")
     else:
         click.echo(f"\n{renewed} {plan.tls}, good for {', '.join(names) or 'this machine alone'}")
     if not foreign and all(map(is_address, names)):
@@ -241,7 +252,9 @@ def _certificate(folder: Path, names: list[str], reader: pwd.struct_passwd | Non
 
 @contextmanager
 def _told_anyway(secrets: dict[str, str | None]) -> Iterator[None]:
-    """What goes wrong is no reason to lose secrets that were made before: they are told once."""
+    """What goes wrong is no reason to lose secrets that were made before: they are told once. Nor
+    is it that somebody loses patience, as systemctl may take two minutes.
+    """
     try:
         yield
     except BaseException:
@@ -353,14 +366,15 @@ def _tell(
     ca: Path | None,
     names: list[str],
     secrets: dict[str, str | None],
+    its_own: str | None,
 ) -> None:
-    address, sensors = parse_address(settings.listen.address)
-    # A certificate that is not ours is good for its own names alone.
-    its_own = None if ca is not None else next((one for one in names if "*" not in one), None)
-    host = its_own or _reached_by(names, address)
     _tell_secrets(secrets)
+    address, sensors = parse_address(settings.listen.address)
+    host = its_own or _reached_by(names, address)
     if ca is not None:
         click.echo(f"authority      {ca}: give it to sensors")
+    if _UNNAMED in host:
+        click.echo(f"the certificate leaves a name open: this machine's own for {_UNNAMED}")
     click.echo(f"\nsensors        {sensors_url(host, sensors)}")
     having = "has the authority's file" if ca is not None else "trusts who made the certificate"
     click.echo(f"The first one, from any machine that {having}:\n")
@@ -370,9 +384,20 @@ def _tell(
         address, port = parse_address(settings.http.address)
         url = page_url(its_own or _reached_by(names, address), port)
         click.echo(f"\nthe page       {url}  (sign in with the token {PEOPLE})")
-        _show_code(url)
+        if _UNNAMED not in url:
+            _show_code(url)
     elif (own := people_url(settings)) is not None:
         click.echo(f"\nthe page       {own}, on this machine alone")
+
+
+def _name_in(certificate: Path) -> str | None:
+    """A name that it is good for, and no other is; None where it has none. Of ``*.example`` alone
+    that is this machine's own name there, else one in which it is left open.
+    """
+    names = names_in(certificate)
+    whole = [name for name in names if "*" not in name]
+    own = [name for name in own_names() if f"*.{name.partition('.')[2]}" in names]
+    return next(iter([*whole, *own, *(name.replace("*", _UNNAMED) for name in names)]), None)
 
 
 def _reached_by(names: list[str], listens: str) -> str:

@@ -13,6 +13,7 @@ from edge_agent.client import Trouble
         ("ws://h:1", "a/b", "ws://h:1/ingest/a/b"),
         ("ws://h:1/", "a", "ws://h:1/ingest/a"),
         ("ws://h:1/ingest/a/b", None, "ws://h:1/ingest/a/b"),
+        ("ws://h:1/ingest/a", "", "ws://h:1/ingest/a"),
         ("ws://h:1/ingest/a", "a", "ws://h:1/ingest/a"),
     ],
 )
@@ -24,6 +25,7 @@ def test_url_and_stream_become_one(url: str, stream: str | None, expected: str) 
     "url, stream",
     [
         ("ws://h:1", None),
+        ("ws://h:1", ""),
         ("ws://h:1/ingest/a", "b"),
         ("ws://h:1/forward", "a"),
         ("ws://[::1", "a"),

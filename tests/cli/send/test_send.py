@@ -48,7 +48,7 @@ def test_a_csv_is_sent_with_its_times(tmp_path: Path) -> None:
 def test_stdin_is_sent_from_a_source_that_nobody_used_before() -> None:
     with agent_on_a_port() as (agent, url):
         for _ in range(2):
-            assert send("--url", url, text='{"n": 1}\n').exit_code == 0
+            assert send("--url", url, "--source", "", text='{"n": 1}\n').exit_code == 0
         assert [number for _, number, _ in agent.records] == [1, 1]
         assert len({source for source, _, _ in agent.records}) == 2
 
@@ -65,6 +65,7 @@ def test_a_naive_time_without_tz_names_line_and_column_and_exits_with_65(tmp_pat
 def test_wrong_usage_says_what_is_right(tmp_path: Path) -> None:
     for arguments, says in [
         (["--url", "ws://h:1"], "--stream greenhouse/1"),
+        (["--url", "ws://h:1", "--stream", ""], "--stream greenhouse/1"),
         (["--url", "ws://h:1/ingest/a", "--stream", "b"], "already names a stream"),
         (["--url", "ws://h:1/elsewhere"], "expected ws://HOST:PORT"),
         (["--url", "http://h:1", "--stream", "s"], "a URL like ws://"),

@@ -245,6 +245,14 @@ async def test_tls_to_a_port_without_it_is_told() -> None:
     assert line.endswith(" (without TLS the URL begins with mqtt://)") and not lasting
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_an_alert_is_no_sign_of_a_port_without_tls() -> None:
+    with answering(b"\x15\x03\x03\x00\x02\x02\x28") as port:  # handshake_failure
+        line, _ = await told_by(port, "5", "mqtts")
+    assert "handshake failure" in line.lower() and "mqtt://" not in line
+
+
 async def test_a_topic_that_is_refused_is_told_and_lasting_where_none_is_left() -> None:
     ok = connack("5", 0)
     with answering(ok, bytes((0x90, 4, 0, 1, 0, 0x87))) as port:

@@ -232,14 +232,39 @@ def test_tokens_are_kept_where_the_configuration_says(config: Path) -> None:
     assert "sensors" in elsewhere.read_text() and not (config.parent / "tokens").exists()
 
 
-def test_a_certificate_of_another_authority_stays_and_its_name_is_told(
-    config: Path, tmp_path: Path
-) -> None:
-    files = make_ca(tmp_path / "acme", ["pi.example"])
-    foreign = files.certificate.rename(tmp_path / "acme" / "fullchain.pem")
+def with_foreign(config: Path, folder: Path, *names: str) -> Path:
+    """A certificate of another authority, which the configuration names."""
+    files = make_ca(folder, list(names))
+    foreign = files.certificate.rename(folder / "fullchain.pem")
     files.ca.unlink()
     text = f'[listen]\ntls_certificate = "{foreign}"\ntls_key = "{files.key}"\n'
     config.write_text(config.read_text() + text)
+    return foreign
+
+
+@pytest.mark.parametrize(
+    "host, url",
+    [
+        ("pi.lan.example", "https://pi.lan.example:876"),
+        ("pi", "https://THIS-MACHINE.lan.example:876"),
+    ],
+)
+def test_of_a_certificate_for_any_name_below_a_domain_one_is_told_for_which_it_is_good(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, url: str
+) -> None:
+    called(monkeypatch, host, "10.0.0.1")
+    with_foreign(config, tmp_path / "acme", "*.lan.example")
+    done = setup(config, "--yes", "--name", "shed.lan")
+    assert done.exit_code == 0 and "--name shed.lan is not used" in done.output, done.output
+    assert f"{url}5/ingest" in done.output and f"{url}6/" in done.output
+    assert ("leaves a name open" in done.output) is ("THIS" in url)
+    assert "*" not in done.output and "https://10." not in done.output
+
+
+def test_a_certificate_of_another_authority_stays_and_its_name_is_told(
+    config: Path, tmp_path: Path
+) -> None:
+    foreign = with_foreign(config, tmp_path / "acme", "pi.example")
     before = foreign.read_bytes()
     done = setup(config, answers="\n\n")  # Of names it is not asked.
     assert done.exit_code == 0 and not (config.parent / "tls").exists(), done.output
@@ -273,19 +298,39 @@ def test_an_emptied_token_for_this_machine_is_made_anew(config: Path) -> None:
     assert token.read_text().startswith("ea1_") and token.read_text() != before
 
 
-def test_an_agent_that_does_not_start_is_told_behind_the_secrets(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+#: The command where systemd runs; the words behind it are this folder, and the command's own.
+WITH_SYSTEMD = """
+import sys, pathlib
+from edge_agent.cli import main
+from edge_agent.cli.setup import setup
+setup._SYSTEMD = pathlib.Path(sys.argv.pop(1))
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "restart, told",
+    [
+        ("false", "all is written, but it does not start"),
+        ("kill -INT $PPID; exec sleep 60", "Aborted!"),
+    ],
+    ids=["it does not start", "Ctrl-C meanwhile"],
+)
+def test_whatever_comes_of_the_restart_secrets_are_told_once(
+    config: Path, tmp_path: Path, restart: str, told: str
 ) -> None:
     systemctl = tmp_path / "bin" / "systemctl"
     systemctl.parent.mkdir()
-    systemctl.write_text('#!/bin/sh\n[ "$1" != restart ]\n')
+    systemctl.write_text(f'#!/bin/sh\n[ "$1" != restart ] || {{ {restart}; }}\n')
     systemctl.chmod(0o755)
-    monkeypatch.setenv("PATH", str(systemctl.parent), prepend=os.pathsep)
-    monkeypatch.setattr("edge_agent.cli.setup.setup._SYSTEMD", tmp_path)
-    done = CliRunner().invoke(main, ["setup", "--config", str(config), "--yes"])
-    assert done.exit_code == 1 and "all is written, but it does not start" in done.output
-    # They are told once, and would be lost.
-    assert re.search(r"token sensors +ea1_\S+", done.output)
+    words = [str(tmp_path), "setup", "--config", str(config), "--yes"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_SYSTEMD, *words], capture_output=True, text=True, check=False,
+        env={**os.environ, "PATH": f"{systemctl.parent}:{os.environ['PATH']}"}, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == 1 and told in done.stderr, done.stderr
+    # They would be lost.
+    assert len(re.findall(r"token sensors +ea1_\S+", done.stdout)) == 1
 
 
 def test_who_says_no_changes_nothing(config: Path) -> None:
