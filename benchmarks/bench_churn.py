@@ -35,7 +35,14 @@ from benchmarks.section import Section
 from benchmarks.table import markdown
 from benchmarks.watching import rss_anon_mb, slope
 
-INTERVAL = "20ms"
+#: Without history, which keeps what it writes next in memory, within a bound of its own: what came
+#: of a minute's records would count as what connections leave behind.
+CONFIG = """
+[log.main]
+commit_interval = "20ms"
+[history]
+enabled = false
+"""
 #: RssAnon may grow by so many bytes for each 1,000 connections.
 GOAL_BYTES = 1024.0
 #: After the last close, tasks may take so long to end: over ``listen.close_timeout`` and its grace.
@@ -181,7 +188,7 @@ def _hear(process: subprocess.Popen[str], beginning: str) -> str:
 def run(folder: Path, scale: Scale) -> Churned:
     """Open and close all of them; every acked record has to be there in the end."""
     shutil.rmtree(folder, ignore_errors=True)
-    agent = TellingAgent(folder, f'[log.main]\ncommit_interval = "{INTERVAL}"\n')
+    agent = TellingAgent(folder, CONFIG)
     try:
         pid = agent.process.pid
         before = Sample(0, rss_anon_mb(pid) * 1e6, agent.at_rest())
@@ -203,7 +210,7 @@ def run(folder: Path, scale: Scale) -> Churned:
 
 def trace(folder: Path, connections: int) -> list[str]:
     """The lines that hold more memory after ``connections`` than after half as many."""
-    agent = TellingAgent(folder, f'[log.main]\ncommit_interval = "{INTERVAL}"\n', traces=True)
+    agent = TellingAgent(folder, CONFIG, traces=True)
     try:
         before = agent.at_rest()
         with _load(agent) as load:
