@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from edge_agent.output.printable import grouped
 from tests.end_to_end.support import AgentProcess, agents, eventually, producer_to, run_command
 from tests.forward.sinks.nats.server import NatsServer, Reader
 
@@ -96,6 +97,11 @@ class Chain:
         done = await run_command("consumer", verb, "jetstream", *more, "--url", url)
         assert done.returncode == 0, done.stderr
 
+    async def shown(self) -> str:
+        """What a person is shown at the hub."""
+        url = f"http://127.0.0.1:{self.hub.http_port}"
+        return (await run_command("status", "--url", url)).stdout
+
     async def serve(self, what: str, *more: object) -> None:
         await trio.to_thread.run_sync(getattr(self.server, what), *more)
 
@@ -126,6 +132,8 @@ async def test_a_hub_that_loses_its_disk_while_the_engine_is_down_loses_no_recor
             return bool(found["bridge"] == {"records": SOME, "turned_away": 0})
 
         await eventually(says, describe="status")
+        waits = "acknowledgements to agents wait for it (bridge)"
+        assert f"jetstream: {waits}: {grouped(SOME)} records" in await here.shown()
         assert await here.left() == SOME
         await here.hub.kill()
         shutil.rmtree(here.hub.store)
@@ -238,3 +246,16 @@ async def test_an_order_to_skip_counts_as_there_and_a_pause_waits(tmp_path: Path
 
         await eventually(is_done, describe="skipped")
         assert await here.stored() == list(range(SOME))
+
+
+async def test_what_the_upstream_is_not_sent_passes_with_the_rest(tmp_path: Path) -> None:
+    for_others = BRIDGE.replace("bridge = true", 'bridge = true\nstreams = ["other/**"]')
+    async with chain(tmp_path, for_others) as here:
+        await here.send()
+        await here.hub_has(SOME)
+
+        async def is_done() -> bool:
+            return not await here.left()
+
+        await eventually(is_done, describe="acknowledged")
+        assert await here.stored() == []

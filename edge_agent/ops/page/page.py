@@ -280,7 +280,7 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
 def _outlook(one: UpstreamStatus) -> Iterator[str]:
     if one.outlook:
         yield one.outlook
-    if (waits := bridging(asdict(one))) is not None:
+    if one.bridge and (waits := bridging({"bridge": asdict(one.bridge)})):
         yield waits
     for resend in one.resends:
         yield resending(asdict(resend))
