@@ -259,3 +259,29 @@ async def test_what_the_upstream_is_not_sent_passes_with_the_rest(tmp_path: Path
 
         await eventually(is_done, describe="acknowledged")
         assert await here.stored() == []
+
+
+async def test_a_hub_bridges_to_a_hub_as_well(tmp_path: Path) -> None:
+    top = AgentProcess(tmp_path, "top", SITE.partition("[[upstream]]")[0])
+    hub = AgentProcess(tmp_path, "hub", BRIDGE.format(url=f"{top.url}/forward"))
+    site = AgentProcess(tmp_path, "site", SITE.format(url=hub.url))
+
+    async def left() -> int:
+        (found,) = (await site.get("/api/status"))["upstreams"]
+        return int(found["backlog_records"])
+
+    async def is_done() -> bool:
+        return not await left()
+
+    async with agents(hub, site):
+        async with producer_to(f"{site.url}/ingest/t/1", source="pi") as producer:
+            await producer.send([{"n": n} for n in range(SOME)])
+
+        async def is_at_the_hub() -> bool:
+            return await hub.count() == SOME
+
+        await eventually(is_at_the_hub, describe="at the hub")
+        assert await left() == SOME
+        async with agents(top):
+            await eventually(is_done, describe="acknowledged")
+            assert await top.count() == SOME
