@@ -19,7 +19,7 @@ FILES = {
 #: The parts, floor by floor from the ground: folders, and the few modules that stand beside them.
 PARTS = """
 errors metrics extras zstd | values | output supervise | system | net seal |
-wire session store config | commit history log client rules copied_sources |
+wire session store config | commit history log client rules copied_sources bridge |
 live digest forward wear scrubber security | questions | server ops | assembly | agent | cli |
 __main__
 """

@@ -20,12 +20,14 @@ from edge_agent.assembly.reload import ConfigReload
 from edge_agent.assembly.rule_reload import Compile, RuleReload
 from edge_agent.assembly.wiring import (
     Listen,
+    bridge_of,
     connection_status,
     consumers_of,
     group_limits,
     history_bytes,
     history_keep,
 )
+from edge_agent.bridge import UpstreamBridge
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url
 from edge_agent.digest import Digester
@@ -44,6 +46,7 @@ from edge_agent.net.dial import Dial
 from edge_agent.net.kept_sockets import KeptSockets
 from edge_agent.net.refused_peers import RefusedPeers
 from edge_agent.ops import (
+    BridgeStatus,
     ConnectionStatus,
     Sources,
     UpstreamStatus,
@@ -108,6 +111,8 @@ class AgentParts:
         self.journal = JournalTail()
         self.rules = RulesInForce(self._compile(config.rule, limits=config.limits), self.metrics)
         self.digester, self.asker = self._history()
+        self.bridge = UpstreamBridge()
+        self.bridge.choose(*bridge_of(config.upstream, self.log.names()))
         self.uses = TokenUses(self.log, around.clock, self._by_token)
         self.server = Server(self._of_the_server())
         interval_s = float(config.store.scrub_interval)
@@ -181,6 +186,7 @@ class AgentParts:
             asker=self.asker,
             refused=self.refused,
             uses=self.uses,
+            bridge=self.bridge,
             dashboard=None if (people := people_url(config)) is None else f"{people}/",
         )
 
@@ -202,10 +208,15 @@ class AgentParts:
 
     def _all_upstreams(self) -> Upstreams:
         config, engine = self.config, self.engine
+
+        def keep_for(given: Sequence[Upstream]) -> None:
+            engine.keep_for(consumers_of(config, given))
+            self.bridge.choose(*bridge_of(given, self.log.names()))
+
         return Upstreams(
             config.upstream,
             self._forwarder,
-            lambda given: engine.keep_for(consumers_of(config, given)),
+            keep_for,
             self.log,
             float(config.drain_timeout),
         )
@@ -245,11 +256,17 @@ class AgentParts:
             dice=self.around.random,
             metrics=self.metrics,
             trace=self.around.trace,
+            reached=self.bridge.reached if upstream.bridge else None,
             priorities={name: one.priority for name, one in self.config.log.items()},
         )
 
     def _upstreams(self) -> Sequence[UpstreamStatus]:
-        return [upstream_status(*one) for one in self.upstreams.statistics()]
+        bridge = self.bridge
+        waits = BridgeStatus(bridge.records, bridge.turned_away)
+        return [
+            upstream_status(*one, waits if one[0].name == bridge.upstream else None)
+            for one in self.upstreams.statistics()
+        ]
 
     def _by_token(self) -> Iterator[tuple[str, str]]:
         for one in self.server.connections():

@@ -91,6 +91,14 @@ def consumers_of(
     return tuple(consumers)
 
 
+def bridge_of(upstreams: Sequence[Upstream], logs: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The name of the upstream that bridges, "" for none, and the logs of which it does."""
+    for one in upstreams:
+        if one.bridge:
+            return one.name, one.logs or logs
+    return "", ()
+
+
 def history_keep(config: Config) -> Keep:
     """How long history keeps what."""
     given = config.history

@@ -10,7 +10,17 @@ import click
 from edge_agent.cli.agent_http import AgentAddress, url_options
 from edge_agent.cli.common import Failure
 from edge_agent.cli.doctor.deliveries import limits
-from edge_agent.ops.text import amount, duration, percent, phase, ratio, resending, size, taken
+from edge_agent.ops.text import (
+    amount,
+    bridging,
+    duration,
+    percent,
+    phase,
+    ratio,
+    resending,
+    size,
+    taken,
+)
 from edge_agent.output.printable import counted, json_text, often, printable
 
 _ALARMS_SHOWN = 10
@@ -205,6 +215,8 @@ def _outlook(status: dict[str, Any]) -> Iterator[str]:
     for one in status["upstreams"]:
         if one["outlook"]:
             yield f"{one['name']}: {one['outlook']}"
+        if (waits := bridging(one)) is not None:
+            yield f"{one['name']}: {waits}"
         if one.get("expired_records"):
             yield f"{one['name']}: {amount(one['expired_records'])} records were too old to be sent"
         # An agent of an earlier version has none, and does not tell its lanes' limits.

@@ -14,6 +14,7 @@ from itertools import chain
 from edge_agent.config.check_mqtt import lacks_devices
 from edge_agent.config.check_rules import ACTIONS, rule_mistakes
 from edge_agent.config.check_upstreams import (
+    bridge_problems,
     place_problems,
     sending_problems,
     upstream_problems,
@@ -209,7 +210,11 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
         if (lacking := lacks_devices(upstream, len(config.log))) is not None:
             yield _problem(f"upstream.{upstream.name}.mqtt.client_id", where, *lacking)
     rules = {rule.name for rule in config.rule}
-    among = chain(sending_problems(config.upstream, rules), place_problems(config.upstream))
+    among = chain(
+        sending_problems(config.upstream, rules),
+        place_problems(config.upstream),
+        bridge_problems(config.upstream, config.log),
+    )
     for name, (key, expected, found) in among:
         yield _problem(f"upstream.{name}.{key}", where, expected, found)
     for rule in config.rule:

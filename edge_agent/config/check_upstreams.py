@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from edge_agent.config.queue_tables import NatsTable
 from edge_agent.config.sending import rule_name, step_of
+from edge_agent.config.shape import LogConfig
 from edge_agent.config.upstreams import PORTS, Upstream
 from edge_agent.config.urls import Problem, servers_of
 from edge_agent.config.windows import parse_window
@@ -34,6 +35,37 @@ def upstream_problems(upstream: Upstream, logs: Container[str]) -> Iterator[Prob
         except ProtocolError:
             expected = '"oldest", "now", a time such as "2026-11-22T10:00:00Z", or an age: "-7d"'
             yield Problem("start", expected, f'"{upstream.start}"')
+
+
+def bridge_problems(
+    upstreams: Sequence[Upstream], logs: Mapping[str, LogConfig]
+) -> Iterator[tuple[str, Problem]]:
+    """All by which an upstream that bridges could pass over a record that it never had, or be given
+    it too late for anybody to wait for, by the name of the upstream.
+    """
+    bridging = [one for one in upstreams if one.bridge]
+    for one in bridging[1:]:
+        expected = f"one upstream only that bridges, which is {bridging[0].name}"
+        yield one.name, Problem("bridge", expected, "another")
+    for one in bridging:
+        if one.kind == "file":
+            expected = "an upstream that has records on another machine's disk"
+            yield one.name, Problem("bridge", expected, "file://")
+        if not one.required:
+            yield one.name, Problem("required", "true beside bridge", "false")
+        if one.order not in (None, "in order"):
+            yield one.name, Problem("order", '"in order" beside bridge', f'"{one.order}"')
+        if one.start != "oldest":
+            yield one.name, Problem("start", '"oldest" beside bridge', f'"{one.start}"')
+        if one.send != "records":
+            yield one.name, Problem("send", '"records" beside bridge', f'"{one.send}"')
+        for key in ("windows", "max_age"):
+            if getattr(one, key):
+                yield one.name, Problem(key, "nothing beside bridge", "some")
+        for name in one.logs or logs:
+            if name in logs and logs[name].when_full != "refuse":
+                full = f'when_full = "refuse" of log {name}, of which none may be discarded unsent'
+                yield one.name, Problem("bridge", full, f'"{logs[name].when_full}"')
 
 
 def sending_problems(

@@ -137,6 +137,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     backoff_max: Duration = Duration(300)  # longest wait
     influx: InfluxTable | None = None  # format = "line": a table of its own
     postgres: PostgresTable | None = None  # postgresql://: a table of its own
+    bridge: bool = False  # other agents' acks wait until it has their records
     required: bool = True  # retention waits for it; false: it may miss records, counted
     order: Order | None = None  # or "live first" (default where that can be), "newest first"
     backlog_after: Duration = Duration(300)  # older than that goes out beside newer records
@@ -168,7 +169,8 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def live_first(self) -> bool:
         """Whether a backlog goes out beside newer records."""
-        return self.kind in TWO_LANES and self.order != "in order"
+        # Of two lanes at once, neither says that everything is there up to a seq.
+        return self.kind in TWO_LANES and self.order != "in order" and not self.bridge
 
     @property
     def saves_bytes(self) -> bool:

@@ -96,6 +96,7 @@ class Forwarder:
         priorities: of logs, by name; 0 where it is not there.
         make_again: as in `LogLanes`; where not given, nothing can be sent once more.
         recall: as in `LogLanes`; where not given, what the log no longer has cannot be either.
+        reached: as in `LogLanes`.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Forwarder:
         priorities: Mapping[str, int] | None = None,
         make_again: MakeAgain | None = None,
         recall: LogRecall | None = None,
+        reached: Callable[[str, int], None] | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
         self._clock, self._times = clock, OpeningTimes(upstream.windows)
@@ -130,6 +132,7 @@ class Forwarder:
                 priority=(priorities or {}).get(name, 0),
                 make_again=make_again,
                 recall=recall,
+                reached=reached,
             )
             for name in log.names()
             if name in (upstream.logs or (name,))

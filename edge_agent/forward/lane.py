@@ -255,7 +255,7 @@ class Lane:
         while not self._is_through():
             batch = None
             with trio.CancelScope() as self._wait:
-                await self._log.turn()
+                await self._log.turn(self._standing.floor)
                 batch = await self._next()
                 await self._log.place.take()
             if batch is None or self._wait.cancelled_caught:
@@ -331,7 +331,7 @@ class Lane:
         self._standing.acknowledged(acknowledged)
         self._journal.recovered()
         self._tell("acknowledged", upto=acknowledged.upto)
-        self._log.acknowledged(acknowledged.records)
+        self._log.acknowledged(acknowledged.records, acknowledged.upto)
         self._enter_drained()
         upto, self._state = acknowledged.upto, acknowledged.state or self._state
         await self._log.acknowledge(Position(self.consumer, self._name, upto, acknowledged.state))
@@ -361,7 +361,7 @@ class Lane:
             self._journal.noted(f"aside {cause_of(refusal)}", text)
             others = Acknowledged(batch.last, taken, taken and refusal.sent_bytes)
             self._standing.refused(set_aside, others)
-            self._log.acknowledged(taken)
+            self._log.acknowledged(taken, self._standing.floor)
         if (set_aside or batch.again) and not self._batches.exhausted:
             self._enter_drained()
 

@@ -55,8 +55,8 @@ def _meant(upstream: Upstream, order: ResendOrder) -> Upstream:
 
 class LogLanes:
     """``make`` gives a sink for the log, ``make_again`` one for what is sent once more; ``turns``
-    are the upstream's, ``priority`` is the log's; ``recall`` gives back what the log no longer has.
-    The rest is as for a `Lane`.
+    are the upstream's, ``priority`` is the log's; ``recall`` gives back what the log no longer has;
+    ``reached`` is told how far the upstream has come. The rest is as for a `Lane`.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class LogLanes:
         priority: int = 0,
         make_again: MakeAgain | None = None,
         recall: LogRecall | None = None,
+        reached: Callable[[str, int], None] | None = None,
     ) -> None:
         self._what, self._metrics = f"upstream {upstream.name}, log {name}", metrics
         self._split = split = Split(upstream, log, name, clock)
@@ -84,7 +85,8 @@ class LogLanes:
 
         def made(part: Part) -> Lane:
             place = LanePlace(turns, priority, is_backlog=part == "backlog")
-            return lane(upstream, LaneLog(log, split, part, place), name, make(name))
+            told = partial(reached, name) if reached is not None and part == "live" else None
+            return lane(upstream, LaneLog(log, split, part, place, told), name, make(name))
 
         def made_again(order: ResendOrder) -> Lane:
             assert make_again is not None

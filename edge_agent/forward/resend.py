@@ -283,7 +283,7 @@ class ResendLog(LaneLog):
         """Never: it is behind."""
         return False
 
-    async def turn(self) -> None:
+    async def turn(self, floor: int) -> None:
         """At once; see `Resend` for when it begins."""
 
     async def take_up(self, name: str) -> tuple[bool, int, bytes | None]:
@@ -305,7 +305,7 @@ class ResendLog(LaneLog):
             await self._resend.end("done")
         return True
 
-    def acknowledged(self, records: int) -> None:
+    def acknowledged(self, records: int, floor: int) -> None:
         """So many records more are there."""
         self._resend.counted(sent=records)
 

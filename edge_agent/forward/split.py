@@ -39,6 +39,7 @@ it is sent once more, oldest first: rather twice than lost.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
@@ -292,9 +293,18 @@ class Split:
 
 
 class LaneLog(Log):
-    """The log as one lane sees it: whole, or ending where the backlog does."""
+    """The log as one lane sees it: whole, or ending where the backlog does. ``reached`` is told up
+    to which seq the upstream has all of the log (`edge_agent.bridge`).
+    """
 
-    def __init__(self, log: Log, split: Split, part: Part, place: LanePlace | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        split: Split,
+        part: Part,
+        place: LanePlace | None = None,
+        reached: Callable[[int], None] | None = None,
+    ) -> None:
         # Everything is the log's own and shared with it; only where reading ends is not.
         vars(self).update(vars(log))
         self.whole, self.split, self.part = log, split, part
@@ -302,6 +312,7 @@ class LaneLog(Log):
         self.consumer = split.backlog if part == "backlog" else split.live
         #: The number of the order that this lane obeys (`edge_agent.forward.resend`), 0 for none.
         self.resent = 0
+        self._reached = reached
 
     @property
     def base(self) -> int:
@@ -328,16 +339,21 @@ class LaneLog(Log):
         is_free = self.part == "live" and split.span == _NONE
         return is_free and split.live_first and split.is_old(item)
 
-    async def turn(self) -> None:
-        """Wait until this lane may send: what is to go in order goes behind its backlog."""
+    async def turn(self, floor: int) -> None:
+        """Wait until this lane, which has come to ``floor``, may send: what is to go in order goes
+        behind its backlog.
+        """
         if self.part == "live" and not self.split.live_first:
             await self.split.over()
+        self._tell_reached(floor)
 
     async def take_up(self, name: str) -> tuple[bool, int, bytes | None]:
         """Whether a person has paused this lane, and its position: floor and state."""
         await self.split.restore()
         if self.part == "live":
-            return await self.split.beginning()
+            paused, floor, state = await self.split.beginning()
+            self._tell_reached(floor)
+            return paused, floor, state
         paused = await self.is_paused(self.consumer, name)
         floor, state = await self.position(self.consumer, name)
         if not self.is_gone:
@@ -384,8 +400,14 @@ class LaneLog(Log):
         """All that this lane is for is acknowledged; whether there is nothing left for it to do."""
         return await self.split.finish(keyed=keyed)
 
-    def acknowledged(self, records: int) -> None:
-        """So many records more are acknowledged."""
+    def acknowledged(self, records: int, floor: int) -> None:
+        """So many records more are acknowledged, and everything up to ``floor``."""
+        self._tell_reached(floor)
+
+    def _tell_reached(self, floor: int) -> None:
+        # While a backlog has a lane of its own, the floor of the other says nothing of that.
+        if self._reached is not None and self.split.span == _NONE:
+            self._reached(floor)
 
     def first_seq(self, log: str) -> int:
         """As `Log.first_seq`."""

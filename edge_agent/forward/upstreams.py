@@ -57,7 +57,7 @@ class Upstreams:
     Args:
         configured: the upstreams.
         make: the forwarder of one; raises ConfigError where there cannot be one.
-        keep_for: is told for which upstreams records are kept.
+        keep_for: is told for which upstreams records are kept, before those that are new begin.
         log: the waist.
         drain_s: how long one that goes may finish what is on its way.
     """

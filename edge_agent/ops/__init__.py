@@ -15,10 +15,11 @@ the port off does not pay for Starlette. prometheus-client is loaded with the fi
 from edge_agent.ops.facts import Sources, in_words, upstream_status
 from edge_agent.ops.health import FilesFact
 from edge_agent.ops.sampler import Watch
-from edge_agent.ops.status import ConnectionStatus, Status, UpstreamStatus
+from edge_agent.ops.status import BridgeStatus, ConnectionStatus, Status, UpstreamStatus
 from edge_agent.ops.systemd import Notifier, run_watchdog
 
 __all__ = [
+    "BridgeStatus",
     "ConnectionStatus",
     "FilesFact",
     "Notifier",

@@ -22,6 +22,7 @@ from edge_agent.ops import health
 from edge_agent.ops.forecast import about_budget, about_card
 from edge_agent.ops.status import (
     AlarmStatus,
+    BridgeStatus,
     CertificateStatus,
     ConnectionStatus,
     CopiesStatus,
@@ -239,7 +240,9 @@ def store_status(
     )
 
 
-def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamStatus:
+def upstream_status(
+    upstream: Upstream, now: ForwarderStatistics, bridge: BridgeStatus | None = None
+) -> UpstreamStatus:
     """One upstream, its lanes (one for each log) taken together."""
     waits = [lane.next_try_s for lane in now.lanes if lane.next_try_s > 0]
     return UpstreamStatus(
@@ -265,6 +268,7 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         obstacle=now.obstacle,
         acknowledged_bytes=now.size,
         resends=tuple(map(_resend_status, now.resends)),
+        bridge=bridge,
     )
 
 

@@ -149,6 +149,16 @@ class ResendStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BridgeStatus:
+    """Acknowledgements to other agents wait for an upstream, those of ``records`` at this moment;
+    ``turned_away`` agents were asked to come back since it last got on.
+    """
+
+    records: int
+    turned_away: int
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamStatus:
     """One upstream. ``phase`` is the forwarder's own word, e.g. ``sending`` or ``held``.
 
@@ -163,7 +173,8 @@ class UpstreamStatus:
     where there is none worth the name; ``outlook`` says either in words, or until when it waits.
     ``mistaken``: it fails on a mistake of the agent's own. ``records_per_s`` and ``bytes_per_s``
     are what it acknowledged in the last two minutes, None before that can be told. ``resends``:
-    what it is sent once more, which counts as no backlog.
+    what it is sent once more, which counts as no backlog. ``bridge``: what waits for it,
+    None where acknowledgements to other agents do not.
     """
 
     name: str
@@ -192,6 +203,7 @@ class UpstreamStatus:
     records_per_s: float | None = None
     bytes_per_s: float | None = None
     resends: tuple[ResendStatus, ...] = ()
+    bridge: BridgeStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edge_agent.output.printable import grouped
+from edge_agent.output.printable import grouped, often
 
 #: Below how many seconds to say it in which unit.
 _ROUGH = (
@@ -115,6 +115,20 @@ def ratio(value: float | None) -> str:
 def percent(part: float) -> str:
     """``7 %``, ``0.4 %``."""
     return f"{part * 100:.2g} %" if part < 0.01 else f"{part * 100:.0f} %"
+
+
+def bridging(one: Mapping[str, Any]) -> str | None:
+    """What waits for an upstream that bridges, an `UpstreamStatus` as JSON has it; None where
+    nothing does: ``acknowledgements to agents wait for it (bridge): 12.3 k records``.
+    """
+    # An agent of an earlier version does not say.
+    waits = one.get("bridge") or {"records": 0, "turned_away": 0}
+    if not any(waits.values()):
+        return None
+    told = f"acknowledgements to agents wait for it (bridge): {amount(waits['records'])} records"
+    if times := waits["turned_away"]:
+        told += f"; agents were asked to come back later {often(times)}"
+    return told
 
 
 def resending(one: Mapping[str, Any]) -> str:

@@ -48,6 +48,8 @@ Invariants, each with its tests:
   time, one connection for each pass of the event loop (`fair_turns`); rejects weigh in the window.
 - The windows granted to all sessions together stay under ``limits.in_flight_bytes``
   (`flow_control`).
+- Where an upstream bridges, no agent is told that something is here before that upstream has it, by
+  an ack or by a welcome (`bridged_session`); sensors and claims do not wait for it.
 - Any close of ours takes ``listen.close_timeout`` at most (`closing`).
 
 trio-websocket is used through its public API only, and never by `serve_websocket`: an

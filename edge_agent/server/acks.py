@@ -61,16 +61,24 @@ class AckWriter(Protocol):
         ...
 
 
+class Debtor(Protocol):
+    """What the teller calls: `Answers`, and `BridgedAcks` where an upstream bridges."""
+
+    def settle(self) -> None:
+        """Tell what may be told. Never raises."""
+        ...
+
+
 class Teller:
     """Tells all peers what commits have settled. `run` may be called again after it has failed: who
     is due still is. Until then acks come late, and none comes early.
     """
 
     def __init__(self) -> None:
-        self._due: deque[Answers] = deque()
+        self._due: deque[Debtor] = deque()
         self._news = trio.Event()
 
-    def add(self, answers: Answers) -> None:
+    def add(self, answers: Debtor) -> None:
         """There is something to tell; to be added once until told."""
         self._due.append(answers)
         self._news.set()

@@ -39,10 +39,11 @@ from msgspec import structs
 from edge_agent.commit import Closed, Ticket
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
 from edge_agent.server.acks import Owed
+from edge_agent.server.bridged_session import BridgedSession
 from edge_agent.server.closing import NotNow, Refused
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.held_records import HeldRecords, TooManyRanges
-from edge_agent.server.session import SessionBase, Taken
+from edge_agent.server.session import Taken
 from edge_agent.server.websocket import WebSocket
 from edge_agent.session import Hello
 from edge_agent.store import (
@@ -87,7 +88,7 @@ _OWN_ID = (
 _WRONG_PATH = "a block's path has to begin with the agent that it is of and end with {!r}"
 
 
-class AgentSession(SessionBase):
+class AgentSession(BridgedSession):
     """Segments become blocks. Looking at them may wait, so messages are taken, list by list."""
 
     _begins_anew = True

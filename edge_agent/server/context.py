@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from edge_agent.bridge import UpstreamBridge
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config import Limits, Listen
 from edge_agent.copied_sources import Copies
@@ -63,6 +64,7 @@ class Parts:
         dashboard: URL of the people's port, for people who come here with a browser.
         refused: is told of peers that were refused before they were let in.
         uses: is told of tokens that let somebody in.
+        bridge: what acknowledgements to other agents wait for, where they do.
     """
 
     log: Log
@@ -80,6 +82,7 @@ class Parts:
     dashboard: str | None = None
     refused: RefusedPeers
     uses: TokenUses | None = None
+    bridge: UpstreamBridge = field(default_factory=UpstreamBridge)
     failures: FailureMemory = field(default_factory=FailureMemory)
     teller: Teller = field(default_factory=Teller)
     reader: SharedReader | None = field(default_factory=SharedReader.if_available)

@@ -80,6 +80,10 @@ class Pump(ABC):
         """Telling failed on a mistake of ours."""
         self._socket.fail(error)
 
+    async def _answered(self) -> None:
+        """Wait until the peer has been told all that it may be told."""
+        await self._answers.settled()
+
     def _is_over_rate(self) -> bool:
         name = self._visitor.grant.name
         wait = self._parts.rates.wait(name, trio.current_time())
@@ -98,7 +102,7 @@ class Pump(ABC):
         if socket.end not in ("peer", "broken"):
             self._answers.hurry()
             with trio.move_on_after(timeout * SETTLE_PART):
-                await self._answers.settled()
+                await self._answered()
         words = self._last_words()
         if words.message is not None:
             with trio.move_on_at(deadline):

@@ -66,6 +66,8 @@ class SessionBase(Pump):
     _begins_anew = False
     #: Whether what is here already is left out, as the peer has asked.
     _leaves_out = False
+    #: Whether what is acknowledged is with an upstream, too.
+    _is_bridged = False
 
     def __init__(
         self, socket: WebSocket, parts: Parts, visitor: Visitor, *, mode: Mode, limits: WireLimits
@@ -115,6 +117,10 @@ class SessionBase(Pump):
             ProtocolError: it belongs to somebody else.
             StoreFull, StoreFailed, Closed: not now.
         """
+
+    async def _not_yet(self, hello: Hello) -> NotNow | None:
+        """Why it cannot be said now what is here of the source; None where it can. May wait."""
+        return None
 
     @abstractmethod
     async def _read(self, messages: list[str | bytes]) -> None:
@@ -173,9 +179,10 @@ class SessionBase(Pump):
         """Settle what was before, agree on ``next`` and say so. False where it came to nothing."""
         log = self._parts.log
         ticket: Ticket | None = None
+        if not await self._is_settled(hello, claim):
+            return False
         try:
             with self._socket.until_end():
-                await self._parts.claims.settled(claim)
                 epoch = log.identity.numbering
                 known = await log.next_of(self._source)
                 binding = await self._whose()
@@ -208,9 +215,21 @@ class SessionBase(Pump):
         if self._is_copy:
             self._parts.copies.note(self._source)
         welcome = self._session.welcome(
-            point.next, epoch, time, forked=point.forked, resends=self._leaves_out
+            point.next,
+            epoch,
+            time,
+            forked=point.forked,
+            resends=self._leaves_out,
+            bridged=self._is_bridged,
         )
         return await self._socket.send(welcome)
+
+    async def _is_settled(self, hello: Hello, claim: Claim) -> bool:
+        """Wait for what was before; whether what is here may be told now."""
+        with self._socket.until_end():
+            await self._parts.claims.settled(claim)
+            self._not_now = await self._not_yet(hello)
+        return self._socket.end is None and self._not_now is None
 
     async def _resume_point(self, hello: Hello, epoch: str, known: int) -> ResumePoint:
         log, history, opening, copied_next = self._parts.log, hello.history, "", 0

@@ -85,6 +85,7 @@ class ClientSession:
         history: History | None = None,
         resends: bool = False,
         moved: bool = False,
+        bridged: bool = False,
     ) -> str | bytes:
         """What to send first.
 
@@ -97,9 +98,11 @@ class ClientSession:
             history: which history they are of; None says nothing about it.
             resends: the agent may have some of it, and shall leave that out.
             moved: what is before ``first`` is not missing.
+            bridged: what was acknowledged is with the agent's upstream.
         """
         self.state = follow(CLIENT, self.state, ClientInput.HELLO)
-        self._said, self._held = Hello(source, epoch, first, history, resends, moved), held
+        self._said = Hello(source, epoch, first, history, resends, moved, bridged)
+        self._held = held
         return encode_control(self._said, self._mode)
 
     def receive(self, data: str | bytes) -> Resume | Ack | Nack | Stop | Unknown:

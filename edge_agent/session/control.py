@@ -102,6 +102,7 @@ class Hello:
             left out. Said by agents only, as is the next one.
         moved: ``first`` was chosen on purpose: what is before it is another source's, or was left
             out by order, and is not missing.
+        bridged: what was acknowledged to it is with its hub's upstream, as that hub's welcome said.
     """
 
     source: str
@@ -110,6 +111,7 @@ class Hello:
     history: History | None = None
     resends: bool = False
     moved: bool = False
+    bridged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ class Welcome:
 
     ``next`` counts within ``epoch``; ``time`` is the agent's wall clock, RFC 3339, "" where it is
     not set. ``forked``: what is before ``next`` is not of the sender's history. ``resends``: what
-    is here already will be left out, as the sender asked.
+    is here already will be left out, as the sender asked. ``bridged``: what is before ``next``, and
+    all that is acknowledged from here on, is with an upstream, too, and outlives this store.
     """
 
     epoch: str
@@ -128,6 +131,7 @@ class Welcome:
     limits: ToldLimits = ToldLimits()
     forked: bool = False
     resends: bool = False
+    bridged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,7 @@ def decode_hello(data: str | bytes) -> Hello:
             take(told, "history", _HISTORY, None),
             take(told, "resends", read_bool, False),
             take(told, "moved", read_bool, False),
+            take(told, "bridged", read_bool, False),
         )
     except _UNREADABLE as error:
         wrong = f'a session begins with {{"type": "hello", "source": …}}: {str(error)[:200]}'
@@ -263,10 +268,7 @@ def _as_map(message: Hello | Welcome | Nack | Stop) -> dict[str, object]:
             told["first"] = message.first
         if message.history is not None:
             told["history"] = _history_map(message.history)
-        if message.resends:
-            told["resends"] = True
-        if message.moved:
-            told["moved"] = True
+        told |= {name: True for name in ("resends", "moved", "bridged") if getattr(message, name)}
     elif isinstance(message, Welcome):
         limits = message.limits
         told = {
@@ -281,10 +283,7 @@ def _as_map(message: Hello | Welcome | Nack | Stop) -> dict[str, object]:
                 "batch_records": limits.batch_records,
             },
         }
-        if message.forked:
-            told["forked"] = True
-        if message.resends:
-            told["resends"] = True
+        told |= {name: True for name in ("forked", "resends", "bridged") if getattr(message, name)}
     elif isinstance(message, Nack):
         told = {"type": "nack", "at": message.at, "code": message.code, "message": message.message}
     else:
@@ -350,6 +349,7 @@ def _welcome(told: dict[str, Any]) -> Welcome:
         take(told, "limits", _limits, ToldLimits()),
         take(told, "forked", read_bool, False),
         take(told, "resends", read_bool, False),
+        take(told, "bridged", read_bool, False),
     )
 
 

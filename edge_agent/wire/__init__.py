@@ -80,9 +80,9 @@ Control messages are maps with a ``type``, in the subprotocol's encoding (hello 
 types that are not known are ignored. ``?`` marks what may be missing::
 
     sender  hello    source, epoch?, first?, history? {opening, done, before, copied?}, resends?,
-                     moved?
+                     moved?, bridged?
     agent   welcome  epoch, next, window {records, bytes}, time, limits {message_bytes, …}, forked?,
-                     resends?
+                     resends?, bridged?
     agent   ack      next, window?
     agent   nack     at, code, message
     agent   stop     code, retry_after, message

@@ -140,16 +140,18 @@ class ServerSession:
         *,
         forked: bool = False,
         resends: bool = False,
+        bridged: bool = False,
     ) -> str | bytes:
         """What to answer to hello. ``time`` is RFC 3339, "" where the clock is not set; ``forked``
-        as in `resume_point`, ``resends`` as in `Welcome`.
+        as in `resume_point`, ``resends`` and ``bridged``
+        as in `Welcome`.
         """
         self.state = follow(SERVER, self.state, ServerInput.WELCOME)
         self.number = self.acked = next_number
         limits = ToldLimits(
             self._limits.message_bytes, self._limits.record_bytes, self._limits.batch_records
         )
-        welcome = Welcome(epoch, next_number, self._window, time, limits, forked, resends)
+        welcome = Welcome(epoch, next_number, self._window, time, limits, forked, resends, bridged)
         return encode_control(welcome, self._mode)
 
     def receive_data(self, batch: Sequence[str | bytes], arrival: Arrival) -> Received:

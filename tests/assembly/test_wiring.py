@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 import trio
 import trustme
+from msgspec import structs
 
 from edge_agent.assembly.wiring import (
     address_of,
+    bridge_of,
     connection_status,
     group_limits,
     listen_tcp,
     store_settings,
 )
-from edge_agent.config import parse
+from edge_agent.config import Upstream, parse
 from edge_agent.server import Visitor
 from edge_agent.server.admission import Grant, Peer
 from edge_agent.wire import parse_target
@@ -141,3 +143,12 @@ def test_a_connection_is_shown_with_its_age() -> None:
 
     assert (status.source, status.stream, status.mode) == ("pi/1", "greenhouse/1", "ingest json")
     assert (status.connected_s, status.next, status.acked) == (3.5, 12, 10)
+
+
+def test_the_upstream_that_bridges_is_found_with_its_logs() -> None:
+    hub = Upstream(name="hub", url="ws://h/")
+    assert bridge_of((hub,), ("main", "old")) == ("", ())
+    every = structs.replace(hub, bridge=True)
+    assert bridge_of((hub, every), ("main", "old")) == ("hub", ("main", "old"))
+    some = structs.replace(every, logs=("main",))
+    assert bridge_of((some,), ("main", "old")) == ("hub", ("main",))

@@ -94,3 +94,50 @@ def test_two_that_would_be_taken_for_one_another_are_told(
 )
 def test_two_that_are_told_apart_there_load(places: tuple[str, ...]) -> None:
     assert len(parse(TWO.format(*places), "x.toml").upstream) == 2
+
+
+BRIDGE = '[log.main]\nwhen_full = "refuse"\n[[upstream]]\nname = "js"\n'
+BRIDGE += 'url = "nats://127.0.0.1:4222"\nbridge = true\n'
+
+
+@pytest.mark.parametrize(
+    "more, told",
+    [
+        ('order = "live first"', 'order: expected "in order" beside bridge, found "live first"'),
+        ("required = false", "required: expected true beside bridge, found false"),
+        ('start = "now"', 'start: expected "oldest" beside bridge, found "now"'),
+        ('send = "1m means"', 'send: expected "records" beside bridge, found "1m means"'),
+        ('windows = ["01:00-04:00"]', "windows: expected nothing beside bridge, found some"),
+        ('max_age = "7d"', "max_age: expected nothing beside bridge, found some"),
+    ],
+)
+def test_what_could_pass_a_record_over_does_not_go_with_a_bridge(more: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(BRIDGE + more, "x.toml")
+    assert f"upstream.js.{told}" in str(caught.value)
+
+
+def test_a_bridge_needs_a_log_that_discards_nothing_and_another_machine() -> None:
+    for given, told in (
+        (
+            BRIDGE.replace("refuse", "discard-oldest"),
+            'bridge: expected when_full = "refuse" of log',
+        ),
+        (BRIDGE.replace("nats://127.0.0.1:4222", "file:///var/out"), "another machine's disk"),
+        (
+            BRIDGE + BRIDGE.partition("[[")[2].join(("[[", "")).replace('"js"', '"two"'),
+            "upstream.two.bridge: expected one upstream only that bridges, which is js",
+        ),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            parse(given, "x.toml")
+        assert told in str(caught.value)
+
+
+def test_a_bridge_goes_in_order_and_only_its_own_logs_have_to_refuse() -> None:
+    assert not parse(BRIDGE, "x.toml").upstream[0].live_first
+    kafka = BRIDGE.replace("nats://127.0.0.1:4222", "kafka://127.0.0.1:9092")
+    assert not parse(kafka, "x.toml").upstream[0].live_first
+    assert parse(kafka.replace("bridge = true\n", ""), "x.toml").upstream[0].live_first
+    more = 'logs = ["main"]\n[log.debug]\nstreams = ["debug/**"]\nshare = "10%"\n'
+    assert parse(BRIDGE + more, "x.toml").upstream[0].bridge

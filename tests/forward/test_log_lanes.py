@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.log_lanes import LogLanes
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed
 from edge_agent.store import Entry, Position
@@ -90,4 +91,26 @@ async def test_a_backlog_counts_before_its_lane_begins(
         await trio.sleep(1)
         found = [(one.part, one.floor, one.backlog_records) for one in lanes.statistics()]
         assert found == [("live", 3, 0), ("backlog", 0, 3)]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_how_far_the_upstream_has_come_is_told_with_each_acknowledgement(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, keyed: bool
+) -> None:
+    told: list[tuple[str, int]] = []
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        sink = FakeSink(keyed=keyed, script=[SinkUnavailable("away")])
+        lanes = LogLanes(
+            upstream("ws://h/", batch_age=0.0, order="in order"), station.log, "main",
+            lambda log: sink, clock=station.clock, dice=random.Random(1), metrics=station.metrics,
+            reached=lambda log, seq: told.append((log, seq)),
+        )  # fmt: skip
+        await station.put(3)
+        nursery.start_soon(lanes.run)
+        await trio.sleep(60)
+        await station.put(2, start=3)
+        await trio.sleep(60)
+        assert told[0] == ("main", 0) and told[-1] == ("main", 5) and ("main", 3) in told
+        assert [seq for _, seq in told] == sorted(seq for _, seq in told)
         nursery.cancel_scope.cancel()

@@ -371,3 +371,27 @@ async def test_a_connection_that_breaks_while_a_log_is_divided_leaves_a_division
         assert [len(one) for one in written] == [0, 2, 1]  # it is not divided a second time
         assert (sinks[0].sent, sinks[1].sent) == ([], [(1, 3)])
         nursery.cancel_scope.cancel()
+
+
+async def test_how_far_the_upstream_has_come_is_told_for_the_whole_log_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    async with running_station(tmp_path) as station:
+        await station.put(9)
+        told: list[int] = []
+        split = Split(upstream("ws://h/", order="in order"), station.log, "main", station.clock)
+        live = LaneLog(station.log, split, "live", reached=told.append)
+        backlog = LaneLog(station.log, split, "backlog")
+        await station.log.acknowledge(Position(LIVE, "main", 4), durable=True)
+        assert (await live.take_up("main"))[1] == 4
+        await live.turn(5)
+        live.acknowledged(2, 7)
+        assert told == [4, 5, 7]
+        # The live lane stands at the end of a backlog that has not been sent.
+        split._set((8, 9))
+        live.acknowledged(0, 9)
+        backlog.acknowledged(1, 8)
+        assert len(told) == 3
+        split._set((0, 0))
+        await live.turn(9)
+        assert told[3:] == [9]

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.ops.text import ago, amount, duration, percent, resending, rough, size, taken
+from edge_agent.ops.text import (
+    ago,
+    amount,
+    bridging,
+    duration,
+    percent,
+    resending,
+    rough,
+    size,
+    taken,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +92,13 @@ def test_a_resend_in_words() -> None:
     # Numbers that a restore passed over are neither done nor left.
     counted = one | {"last": 2**20 + 300, "done_records": 150, "left_records": 50}
     assert resending(counted).startswith("resend of log main 75 %, 50 left,")
+
+
+def test_what_waits_for_an_upstream_that_bridges_in_words() -> None:
+    assert bridging({}) is bridging({"bridge": None}) is None
+    assert bridging({"bridge": {"records": 0, "turned_away": 0}}) is None
+    waits = "acknowledgements to agents wait for it (bridge): 12.3 k records"
+    assert bridging({"bridge": {"records": 12_345, "turned_away": 0}}) == waits
+    assert bridging({"bridge": {"records": 12_345, "turned_away": 2}}) == (
+        f"{waits}; agents were asked to come back later 2 times"
+    )

@@ -26,6 +26,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from edge_agent.bridge import UpstreamBridge
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config.quantities import Duration
 from edge_agent.config.shape import Limits, Listen, Rule
@@ -148,6 +149,7 @@ async def serving(
     rules: Sequence[Rule] = (),
     context: ssl.SSLContext | None = None,
     wrap: Callable[[Engine], HeldEngine] = HeldEngine,
+    bridge: UpstreamBridge | None = None,
 ) -> AsyncIterator[Serving]:
     """A port on 127.0.0.1, on a store in ``folder``."""
     clock, metrics, limits = ManualClock(), Metrics(), limits or Limits()
@@ -178,6 +180,7 @@ async def serving(
         ),
         dashboard="http://127.0.0.1:8766",
         refused=RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
+        bridge=bridge or UpstreamBridge(),
     )
     server = Server(parts)
     stopped = trio.Event()

@@ -26,6 +26,7 @@ from edge_agent.ops.text import (
     UNKNOWN,
     ago,
     amount,
+    bridging,
     duration,
     percent,
     phase,
@@ -279,6 +280,8 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
 def _outlook(one: UpstreamStatus) -> Iterator[str]:
     if one.outlook:
         yield one.outlook
+    if one.bridge and (waits := bridging({"bridge": asdict(one.bridge)})):
+        yield waits
     for resend in one.resends:
         yield resending(asdict(resend))
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from edge_agent.ops import health
 from edge_agent.ops.page.page import render_locked, render_page
 from edge_agent.ops.page.stream_list import StreamRow
-from edge_agent.ops.status import AlarmStatus, RefusedStatus
+from edge_agent.ops.status import AlarmStatus, BridgeStatus, RefusedStatus
 from edge_agent.ops.streams import Seen
 from edge_agent.store import Quarantined
 from tests.ops.pictures import CONNECTION, LOG, STATUS, STRETCH, UPSTREAM, WEAR, unwell
@@ -66,6 +66,12 @@ def test_the_outlook_of_logs_and_upstreams_is_on_it() -> None:
     hub = replace(UPSTREAM, outlook="the backlog drains in 14 min at this link")
     page = read(render_page(replace(STATUS, logs=(log,), upstreams=(hub,)), [], NOW_NS))
     assert log.outlook in page.words and hub.outlook in page.words
+
+
+def test_acknowledgements_that_wait_for_an_upstream_are_on_it() -> None:
+    hub = replace(UPSTREAM, bridge=BridgeStatus(1500, 0))
+    page = read(render_page(replace(STATUS, upstreams=(hub,)), [], NOW_NS))
+    assert any("wait for it (bridge): 1 500 records" in word for word in page.words)
 
 
 def test_whatever_others_named_is_escaped() -> None:

@@ -60,7 +60,7 @@ _RECEIVE_BYTES = 65_536
 class ForwardHello:
     """What to say first; without ``first`` the hub's numbering is taken up where it stands.
     ``resends``: some of it may be there already, and is to be left out then. ``moved``: what is
-    before ``first`` is not missing.
+    before ``first`` is not missing. ``bridged``: what was acknowledged is with the hub's upstream.
     """
 
     source: str
@@ -69,6 +69,7 @@ class ForwardHello:
     history: History | None = None
     resends: bool = False
     moved: bool = False
+    bridged: bool = False
 
 
 class AgentConnection:
@@ -233,6 +234,7 @@ class AgentConnection:
                 history=hello.history,
                 resends=hello.resends,
                 moved=hello.moved,
+                bridged=hello.bridged,
             )
             await socket.send_message(said_first)
             while not isinstance(said := self._session.receive(await socket.get_message()), Resume):

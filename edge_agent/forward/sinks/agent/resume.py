@@ -17,6 +17,8 @@ the hub's epoch             epoch, first held     its ``next``: go on there; bel
                                                   lost data; another epoch: it has lost everything
 the hub's epoch, from a     floor + 1             that number, if its epoch is the remembered one;
 store of ours since lost                          otherwise greet again from the first held
+the hub's epoch, and that   epoch, first held     from another epoch, if it bridges as well:
+it bridges                                        floor + 1
 the hub's epoch, under      epoch, first held,    where it has what was acknowledged: floor + 1; or
 another lane (a copy)       that lane             where that ends, if it was set back itself
 that a person moved the     floor + 1             that number, whatever its epoch: sent again, or
@@ -29,6 +31,9 @@ openings of our store (`history_of`, `edge_agent.session.has_forked`). Where it 
 more than there ever was here, this store is a copy, or one that lost its end: it takes another
 epoch, and goes on behind its floor under another source (`source_name`), so that a living original
 keeps its numbers.
+
+A hub that **bridges** (`edge_agent.bridge`) has acknowledged only what is with its upstream, so
+that nothing is lost with its store. That is kept in the state, too, as the welcome said it.
 
 **Two lanes.** While a backlog is sent beside newer records (`edge_agent.forward.split`) each is a
 source of its own, ``…/backlog`` and ``…/live``. A lane takes up nothing below its base: a hub that
@@ -49,9 +54,12 @@ from edge_agent.store import Identity
 
 
 class HubState(MovedState, array_like=True, frozen=True):
-    """The consumer's state; ``lane`` is that of the source that was agreed on (`source_name`)."""
+    """The consumer's state; ``lane`` is that of the source that was agreed on (`source_name`).
+    ``bridged``: all that was acknowledged is with the hub's upstream.
+    """
 
     lane: str = ""
+    bridged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,11 @@ class Greeting:
     def moved(self) -> bool:
         """Whether it begins where it does on purpose, and nothing before that is missing."""
         return self.epoch is None and self.state is not None and self.state.moved
+
+    @property
+    def bridged(self) -> bool:
+        """Whether a hub that bridges need not be sent what was acknowledged."""
+        return self.epoch is not None and self.state is not None and self.state.bridged
 
 
 _decoder = msgspec.msgpack.Decoder(HubState)
@@ -128,21 +141,27 @@ def judge_welcome(
     *,
     lane: str = "",
     forked: bool = False,
+    bridged: bool = False,
 ) -> Resumed | Greeting:
     """Where to go on, or what to say in a second hello on a new connection.
 
     Raises:
         SinkUnavailable: the answer does not follow from what was said.
     """
-    state = msgspec.msgpack.encode(HubState(epoch, own_epoch, lane=lane))
+    state = msgspec.msgpack.encode(HubState(epoch, own_epoch, lane=lane, bridged=bridged))
     if said.epoch == epoch:
         # Going on would drop our records as duplicates of others.
         if next_number > resume.last + 1:
             return Resumed(next_number, forked="an upstream has records that were never here")
         if forked:
             return Resumed(next_number, forked="an upstream has other records under its numbers")
-        is_new = said.state is not None and said.state.own != own_epoch
+        is_new = said.state is not None and (
+            said.state.own != own_epoch or said.state.bridged != bridged
+        )
         return Resumed(next_number, state if is_new else None)
+    if said.state and said.state.bridged and bridged and next_number == resume.floor + 1:
+        # What was acknowledged is where this hub would bring it.
+        return Resumed(next_number, state)
     if next_number != said.first:
         text = f"the hub wants number {next_number} after a hello from {said.first}"
         raise SinkUnavailable(text, obstacle="there")

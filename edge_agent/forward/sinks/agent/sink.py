@@ -116,19 +116,15 @@ class WebSocketSink:
             link = self._link = AgentConnection(
                 self._upstream, self._dial, self._clock, credentials
             )
-            hello = ForwardHello(source, said.epoch, said.first, history, resends, said.moved)
+            words = (resends, said.moved, said.bridged)
+            hello = ForwardHello(source, said.epoch, said.first, history, *words)
             answer = await nursery.start(link.run, hello)
             if hello.resends and not answer.welcome.resends:
                 raise SinkUnavailable(_TOO_OLD, slow=True, obstacle="there")
             judged = judge_welcome(
-                said,
-                answer.epoch,
-                answer.next,
-                resume,
-                own_epoch,
-                lane=identity.lane,
-                forked=answer.forked,
-            )
+                said, answer.epoch, answer.next, resume, own_epoch,
+                lane=identity.lane, forked=answer.forked, bridged=answer.welcome.bridged,
+            )  # fmt: skip
             if isinstance(judged, Resumed) and judged.forked:
                 await link.aclose()
                 return judged

@@ -135,3 +135,41 @@ def test_the_notes_that_a_hub_has_are_remembered_for_as_long_as_it_is_the_same_h
     another = agreed(resume(told), "cccc", 11)
     assert isinstance(another, Resumed)
     assert hub_state(another.state) == HubState("cccc", OWN)
+
+
+def bridged(where: LaneResume, epoch: str, next_number: int) -> Resumed | Greeting:
+    return judge_welcome(greet(where, OWN), epoch, next_number, where, OWN, bridged=True)
+
+
+def promised(hub: str = HUB, own: str = OWN) -> bytes:
+    return msgspec.msgpack.encode(HubState(hub, own, bridged=True))
+
+
+def test_what_the_acks_of_a_hub_mean_is_kept_before_the_first_of_them() -> None:
+    assert bridged(resume(kept()), HUB, 51) == Resumed(51, promised())
+    assert bridged(resume(promised()), HUB, 51) == Resumed(51)
+    assert agreed(resume(promised()), HUB, 51) == Resumed(51, kept())
+
+
+def test_another_hub_that_bridges_is_not_sent_what_was_acknowledged() -> None:
+    where = resume(promised())
+    assert greet(where, OWN).bridged and not greet(resume(kept()), OWN).bridged
+    assert bridged(where, "cccc", 51) == Resumed(51, promised("cccc"))
+    # Also by a store that was salvaged, which says no epoch.
+    salvaged = resume(promised(own="dead"))
+    assert bridged(salvaged, "cccc", 51) == Resumed(51, promised("cccc"))
+
+
+def test_where_either_of_two_hubs_does_not_bridge_all_that_is_held_is_sent_again() -> None:
+    assert agreed(resume(promised()), "cccc", 11) == Resumed(11, kept("cccc"), gap=10)
+    assert bridged(resume(kept()), "cccc", 11) == Resumed(11, promised("cccc"), gap=10)
+    with pytest.raises(SinkUnavailable, match="wants number 51"):
+        agreed(resume(promised()), "cccc", 51)
+    with pytest.raises(SinkUnavailable, match="wants number 51"):
+        bridged(resume(kept()), "cccc", 51)
+
+
+def test_a_floor_that_a_person_moves_is_no_promise_of_the_hubs() -> None:
+    where = resume(moved(promised()))
+    assert not greet(where, OWN).bridged
+    assert agreed(where, "cccc", 51) == Resumed(51, kept("cccc"))
