@@ -11,8 +11,9 @@ Promises
 - A position moves only after the upstream has acknowledged, and then up to what it acknowledged.
 - Each lane keeps its order. A batch that fails is sent again before anything behind it.
 - What is new does not wait for a backlog: that goes beside it, by a position and a connection of
-  its own (``split.py``), unless the configuration says "in order".
-- What a person wants sent once more goes by a lane of its own, behind all others (``resend.py``).
+  its own (``lanes/split.py``), unless the configuration says "in order".
+- What a person wants sent once more goes by a lane of its own, behind all others
+  (``lanes/resend``).
 - To another agent (`sinks.agent`): exactly once, across breaks, kills and power cuts of both
   sides. If the hub loses its store, what is still held is sent again and the rest reported.
 - To an HTTP server (`sinks.http`): at least once, under the same ``Idempotency-Key`` with the same
@@ -34,11 +35,20 @@ Promises
   in ``sinks/agent/connection.py``): the log is the buffer. What was sent is read again if it has to
   be sent again.
 
-Where to read: ``lane_phases.py`` (the table), ``lane.py`` (the loop), ``sink.py`` (what a sink is),
-``plan.py`` (why ranges are durable before they are sent), ``sinks/agent/resume.py`` (how a session
-with a hub begins again), ``sinks/http/answer.py`` (what counts as an acknowledgement).
+Where to read: ``lanes/lane_phases.py`` (the table), ``lanes/lane.py`` (the loop), ``sink.py`` (what
+a sink is), ``batches/plan.py`` (why ranges are durable before they are sent),
+``sinks/agent/resume.py`` (how a session with a hub begins again), ``sinks/http/answer.py`` (what
+counts as an acknowledgement).
 """
 
+from edge_agent.forward.batches.plan import (
+    AGAIN_MAX,
+    Again,
+    again_of,
+    shape_of,
+    with_again,
+    without_records,
+)
 from edge_agent.forward.consumer_orders import (
     LogRange,
     Order,
@@ -49,21 +59,9 @@ from edge_agent.forward.consumer_orders import (
 )
 from edge_agent.forward.credentials import CredentialFiles, Credentials, client_context, read_token
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
-from edge_agent.forward.lane import Lane
-from edge_agent.forward.lane_state import LaneStatistics
-from edge_agent.forward.pacing import LastInLine, LinkPace
-from edge_agent.forward.plan import (
-    AGAIN_MAX,
-    Again,
-    again_of,
-    shape_of,
-    with_again,
-    without_records,
-)
-from edge_agent.forward.probing import ProbeStep
-from edge_agent.forward.proxy import Proxy, proxy_of, proxy_refusal, unused
-from edge_agent.forward.reload import UpstreamReload
-from edge_agent.forward.resend import (
+from edge_agent.forward.lanes.lane import Lane
+from edge_agent.forward.lanes.lane_state import LaneStatistics
+from edge_agent.forward.lanes.resend import (
     LogRecall,
     RecallSurvey,
     Resend,
@@ -75,9 +73,13 @@ from edge_agent.forward.resend import (
     note_name,
     read_order,
 )
+from edge_agent.forward.link.pacing import LastInLine, LinkPace
+from edge_agent.forward.link.proxy import Proxy, proxy_of, proxy_refusal, unused
+from edge_agent.forward.link.tls_clock import is_out_of_date
+from edge_agent.forward.probing import ProbeStep
+from edge_agent.forward.reload import UpstreamReload
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.sinks.by_scheme import make_sink, probe_sink
-from edge_agent.forward.tls_clock import is_out_of_date
 from edge_agent.forward.upstreams import Upstreams
 
 __all__ = [

@@ -17,9 +17,10 @@ them; so the numbering is agreed on anew from the moved position (`resume.moved`
 sent again is stored there a second time. An HTTP server gets them under other keys than before,
 whatever the ranges (`plan.Plan.moves`), and knows the repeats by each record's id alone.
 
-**While a backlog is sent beside newer records** (``split.py``) an order is for both lanes, and
-moves each within its own part of the log, in one commit: a rewind to before the backlog sends all
-of that again, and what came after it too; a skip to within the backlog leaves newer records alone.
+**While a backlog is sent beside newer records** (``lanes/split.py``) an order is for both lanes,
+and moves each within its own part of the log, in one commit: a rewind to before the backlog sends
+all of that again, and what came after it too; a skip to within the backlog leaves newer records
+alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Final, Literal
 
 from edge_agent.config import UPSTREAM
 from edge_agent.errors import EdgeAgentError
-from edge_agent.forward.plan import moves_of, with_moves
+from edge_agent.forward.batches.plan import moves_of, with_moves
 from edge_agent.forward.sinks.agent.resume import moved
 from edge_agent.store import ConsumerView, Position
 

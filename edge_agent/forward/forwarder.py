@@ -1,10 +1,10 @@
 """A forwarder sends everything that goes to one upstream, with one lane for each log.
 
-A session counts in one log's seqs, so each log has a connection of its own (`lane.py`): alarms do
-not wait behind bulk telemetry, and a log that fails does not hold another one up. The agent's logs
-are forwarded, all or those that the upstream names; its patterns select streams within them.
-Where the link is narrow, logs of a higher ``priority`` go first (`turns.py`). Outside of its
-windows the lanes rest, but for those of logs that are always sent.
+A session counts in one log's seqs, so each log has a connection of its own (`lanes/lane.py`):
+alarms do not wait behind bulk telemetry, and a log that fails does not hold another one up. The
+agent's logs are forwarded, all or those that the upstream names; its patterns select streams within
+them. Where the link is narrow, logs of a higher ``priority`` go first (`lanes/turns.py`). Outside
+of its windows the lanes rest, but for those of logs that are always sent.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import trio
 from edge_agent.commit import Trace
 from edge_agent.config import Upstream, shown_url
 from edge_agent.errors import Obstacle
-from edge_agent.forward.lane import Lane
-from edge_agent.forward.lane_phases import HELD, WAITING, Phase
-from edge_agent.forward.lane_state import LaneStatistics
-from edge_agent.forward.log_lanes import LogLanes, MakeAgain
-from edge_agent.forward.proxy import unused
-from edge_agent.forward.resend import LogRecall, Resend, ResendProgress
+from edge_agent.forward.lanes.lane import Lane
+from edge_agent.forward.lanes.lane_phases import HELD, WAITING, Phase
+from edge_agent.forward.lanes.lane_state import LaneStatistics
+from edge_agent.forward.lanes.log_lanes import LogLanes, MakeAgain
+from edge_agent.forward.lanes.resend import LogRecall, Resend, ResendProgress
+from edge_agent.forward.lanes.turns import LaneTurns
+from edge_agent.forward.lanes.windows import LOOK_S, OpeningTimes
+from edge_agent.forward.link.proxy import unused
 from edge_agent.forward.sink import Sink
-from edge_agent.forward.turns import LaneTurns
-from edge_agent.forward.windows import LOOK_S, OpeningTimes
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.supervise import supervised

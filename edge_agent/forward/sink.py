@@ -33,7 +33,7 @@ from edge_agent.values.clock_note import ClockNote
 from edge_agent.values.record import Record
 
 #: Newer records, or all of them; the backlog, where it is sent beside them; and what a person wants
-#: sent once more (`edge_agent.forward.resend`).
+#: sent once more (`edge_agent.forward.lanes.resend`).
 Part = Literal["live", "backlog", "resend"]
 #: How long a goodbye may take.
 CLOSE_S = 2.0

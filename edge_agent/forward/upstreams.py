@@ -22,8 +22,8 @@ import trio
 from edge_agent.config import UPSTREAM, Upstream
 from edge_agent.errors import StoreError
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
-from edge_agent.forward.lane import Lane
-from edge_agent.forward.resend import Resend
+from edge_agent.forward.lanes.lane import Lane
+from edge_agent.forward.lanes.resend import Resend
 from edge_agent.log import Log
 from edge_agent.store import Entry, whole_consumer
 

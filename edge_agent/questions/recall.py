@@ -1,9 +1,9 @@
 """Gives the log's records back from history, for an upstream that is sent them once more.
 
 A log is trimmed long before history is, and history keeps whole records: who sent them, when, their
-seq and their number. So what `edge_agent.forward.resend` no longer finds in its log, it is given by
-this module as blocks like the log's, which say of each record what they said the first time. Only
-when it was stored is not kept: a block's newest record stands for that.
+seq and their number. So what `edge_agent.forward.lanes.resend` no longer finds in its log, it is
+given by this module as blocks like the log's, which say of each record what they said the first
+time. Only when it was stored is not kept: a block's newest record stands for that.
 
 History is read by the process that answers questions (`edge_agent.questions.asking`), in steps of a
 second and pieces of some hundred KB, between which people's questions come; here they are only

@@ -34,9 +34,9 @@ from edge_agent.server.handshake import (
     response,
 )
 from edge_agent.server.plain_session import serve_plain
-from edge_agent.server.post_answers import refused
-from edge_agent.server.post_answers import response as answer
-from edge_agent.server.posts import Posts
+from edge_agent.server.posting.post_answers import refused
+from edge_agent.server.posting.post_answers import response as answer
+from edge_agent.server.posting.posts import Posts
 from edge_agent.server.query_session import serve_query, serve_subscription
 from edge_agent.server.sensor_session import serve_session
 from edge_agent.server.transport import abort

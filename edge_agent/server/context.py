@@ -28,7 +28,7 @@ from edge_agent.server.fair_turns import Turns
 from edge_agent.server.flow_control import SessionWindows
 from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.poller import SharedReader
-from edge_agent.server.posted_keys import PostedKeys
+from edge_agent.server.posting.posted_keys import PostedKeys
 from edge_agent.server.source_claims import Claims
 from edge_agent.server.source_owners import Owners
 from edge_agent.session import FailureMemory

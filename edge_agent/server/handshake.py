@@ -2,8 +2,8 @@
 
 The head is read with h11 under the caller's deadline and with a bound on its size. What comes out
 is an `Upgrade`, a correct WebSocket upgrade request, or a `Post` of records, whose body is still to
-be read (`edge_agent.server.posts`); neither has been judged by anybody. Everything else is a
-`HandshakeRefusal`: an HTTP status and one sentence for a person, sent by `refuse`, which holds
+be read (`edge_agent.server.posting.posts`); neither has been judged by anybody. Everything else is
+a `HandshakeRefusal`: an HTTP status and one sentence for a person, sent by `refuse`, which holds
 nothing.
 """
 

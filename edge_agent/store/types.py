@@ -28,12 +28,12 @@ QUARANTINE_BYTES_MAX = 4096
 ENTRY_BYTES = 400
 PART_BYTES = 300
 #: Behind an upstream's consumer: the lane that sends its backlog while newer records go out beside
-#: it (`edge_agent.forward.split`). Such a position exists only as long as there is a backlog.
+#: it (`edge_agent.forward.lanes.split`). Such a position exists only as long as there is a backlog.
 BACKLOG = "/backlog"
 #: And what of it waits while its newest part is sent first.
 OLDER = "/older"
-#: And what a person has ordered to be sent once more (`edge_agent.forward.resend`). Retention does
-#: not wait for it.
+#: And what a person has ordered to be sent once more (`edge_agent.forward.lanes.resend`).
+#: Retention does not wait for it.
 RESEND = "/resend"
 #: What a part for quarantine counts instead, whatever it holds: to judge it, to write it as a row
 #: of its own and to tell of it takes as long as hundreds of records, and what is in flight comes

@@ -20,7 +20,7 @@ from edge_agent.cli.backup import command as backup
 from edge_agent.cli.restore import command
 from edge_agent.config import Config
 from edge_agent.forward import Resend, ResendOrder
-from edge_agent.forward.lane import Lane
+from edge_agent.forward.lanes.lane import Lane
 from edge_agent.ops.orders.orders import Orders
 from edge_agent.ops.orders.resends import ResendGiven, order_told
 from edge_agent.store.tools.check import check_store

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from edge_agent.forward.batches.plan import Plan, decode_plan, encode_plan, moves_of
 from edge_agent.forward.consumer_orders import (
     LogRange,
     Order,
@@ -12,7 +13,6 @@ from edge_agent.forward.consumer_orders import (
     position_for,
     positions_for,
 )
-from edge_agent.forward.plan import Plan, decode_plan, encode_plan, moves_of
 from edge_agent.forward.sink import LaneResume
 from edge_agent.forward.sinks.agent.resume import greet
 from edge_agent.store import ConsumerView, Position

@@ -11,8 +11,8 @@ import trio.testing
 
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder
+from edge_agent.forward.lanes.windows import LOOK_S
 from edge_agent.forward.sink import Acknowledged, Batch
-from edge_agent.forward.windows import LOOK_S
 from edge_agent.store import Position
 from tests.forward.support import FakeSink, Station, running_station, upstream
 from tests.manual_clock import ManualClock

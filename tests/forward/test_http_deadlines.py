@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.progress_stream import socket_of, unacknowledged_bytes
+from edge_agent.forward.link.progress_stream import socket_of, unacknowledged_bytes
 from edge_agent.forward.sinks.http.sink import HttpSink
 from tests.forward.sinks.http.test_sink import batch_of
 from tests.forward.support import Station, parts_for, running_station, upstream

@@ -9,9 +9,9 @@ import trio
 import trio.testing
 
 from edge_agent.forward import Forwarder
-from edge_agent.forward.lane_state import LaneStatistics
+from edge_agent.forward.batches.planned_reader import PlannedBatches
+from edge_agent.forward.lanes.lane_state import LaneStatistics
 from edge_agent.forward.max_age import expired_numbers, is_expired
-from edge_agent.forward.planned_reader import PlannedBatches
 from edge_agent.store import Block, Gap
 from edge_agent.values.stream_names import compile_patterns
 from tests.forward.support import FakeSink, Station, running_station, upstream

@@ -11,8 +11,8 @@ import trio
 import trio.testing
 
 from edge_agent.errors import SinkError, SinkRefused, StoreFull
-from edge_agent.forward.lane import Lane
-from edge_agent.forward.plan import decode_plan, shape_of
+from edge_agent.forward.batches.plan import decode_plan, shape_of
+from edge_agent.forward.lanes.lane import Lane
 from edge_agent.forward.sink import Batch
 from edge_agent.store import Entry
 from edge_agent.store.types import CommitResult

@@ -11,10 +11,10 @@ import trustme
 from edge_agent.config import SecretFile
 from edge_agent.errors import SinkUnavailable
 from tests.forward.http_upstream import http_upstream
+from tests.forward.link.test_proxy import proxying
 from tests.forward.sinks.agent.test_sink import forwarding, numbers
 from tests.forward.sinks.http.test_sink import batch_of, sink_for
 from tests.forward.support import running_station, serving, until
-from tests.forward.test_proxy import proxying
 
 
 async def test_headers_of_ones_own_are_sent_and_secrets_come_from_files(tmp_path: Path) -> None:

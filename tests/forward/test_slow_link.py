@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from edge_agent.forward import Forwarder, make_sink
-from edge_agent.forward.pacing import LinkPace, PacedStream
+from edge_agent.forward.link.pacing import LinkPace, PacedStream
 from tests.forward.http_upstream import Got, HttpUpstream, Reply
 from tests.forward.support import Station, inline, running_station, upstream
 

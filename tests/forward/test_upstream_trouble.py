@@ -16,7 +16,7 @@ import trio
 from msgspec import structs
 
 from edge_agent.forward import Forwarder
-from edge_agent.forward.plan import decode_plan, shape_of
+from edge_agent.forward.batches.plan import decode_plan, shape_of
 from edge_agent.store import Entry
 from tests.forward.gateways import gateway
 from tests.forward.http_upstream import Got, Reply, http_upstream

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.config import Config, Http, Listen, Upstream, parse
 from edge_agent.copied_sources import CopiesSeen
 from edge_agent.forward.forwarder import ForwarderStatistics
-from edge_agent.forward.lane_state import LaneStatistics
+from edge_agent.forward.lanes.lane_state import LaneStatistics
 from edge_agent.metrics import Metrics
 from edge_agent.ops.facts import (
     about_copies,

@@ -16,9 +16,9 @@ from edge_agent.config import Config, Http, Size, StoreConfig
 from edge_agent.digest import digester
 from edge_agent.errors import StoreFailed
 from edge_agent.forward import RecallSurvey, Resend, ResendOrder
-from edge_agent.forward.resend import ResendLog
-from edge_agent.forward.split import Split
-from edge_agent.forward.turns import LanePlace, LaneTurns
+from edge_agent.forward.lanes.resend import ResendLog
+from edge_agent.forward.lanes.split import Split
+from edge_agent.forward.lanes.turns import LanePlace, LaneTurns
 from edge_agent.history import Recall
 from edge_agent.questions.asking import HistoryAnswer
 from edge_agent.questions.recall import HistoryRecall

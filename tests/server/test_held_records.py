@@ -1,4 +1,4 @@
-"""What a hub has already is left out of a resend; see also ``tests/forward/test_resend.py``."""
+"""What a hub has is left out of a resend; see also ``tests/forward/lanes/test_resend.py``."""
 
 from __future__ import annotations
 

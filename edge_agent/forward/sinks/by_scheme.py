@@ -17,8 +17,8 @@ from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream, shown_url, sink_package
 from edge_agent.errors import ConfigError
 from edge_agent.extras import library_needed
+from edge_agent.forward.link.pacing import LinkPace, PacedSink, paced
 from edge_agent.forward.own_sink import own_sink
-from edge_agent.forward.pacing import LinkPace, PacedSink, paced
 from edge_agent.forward.probing import ProbeStep, probe_by_opening
 from edge_agent.forward.sink import ClockNews, Sink, SinkParts
 from edge_agent.net.dial import Dial, dial_tcp

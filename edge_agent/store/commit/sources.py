@@ -35,7 +35,7 @@ from edge_agent.store.types import SourceOrder
 AGENT_PREFIX = "$agent/"
 #: Under this, AGENT/UPSTREAM/LOG/LANE, lie the numbers of the lanes of agents that forward here.
 LANE_PREFIX = "$forward/"
-#: Under this lie idempotency keys, of which whoever posts keeps few (``server/posted_keys.py``).
+#: Under this lie idempotency keys; whoever posts keeps few (``server/posting/posted_keys.py``).
 POSTED_PREFIX = "$post/"
 #: Between two sweeps on the boot clock; each reads every source's value once.
 SWEEP_EVERY_NS = 600 * 1_000_000_000

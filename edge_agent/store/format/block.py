@@ -252,7 +252,7 @@ class Gap:
     """Nothing to read from ``first`` to ``last`` inclusive, and why. ``thinned`` is said to a
     consumer that had a part of it (`edge_agent.store.thinning`), ``expired`` to one for which it is
     too old (`edge_agent.forward.max_age`), ``filtered`` to one that asked for other times
-    (`edge_agent.forward.resend`); no reading of a log finds these.
+    (`edge_agent.forward.lanes.resend`); no reading of a log finds these.
     """
 
     log: str

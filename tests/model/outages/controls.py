@@ -20,13 +20,13 @@ from edge_agent.commit.gather import settle
 from edge_agent.commit.persist import Persistence
 from edge_agent.errors import SinkUnavailable, StoreFailed
 from edge_agent.forward import sink
-from edge_agent.forward.lane import Lane
-from edge_agent.forward.plan import Plan
-from edge_agent.forward.planned_reader import PlannedBatches
+from edge_agent.forward.batches.plan import Plan
+from edge_agent.forward.batches.planned_reader import PlannedBatches
+from edge_agent.forward.lanes.lane import Lane
+from edge_agent.forward.lanes.split import LaneLog, Split
 from edge_agent.forward.sink import Acknowledged
 from edge_agent.forward.sinks.agent.sink import WebSocketSink
 from edge_agent.forward.sinks.http.sink import HttpSink
-from edge_agent.forward.split import LaneLog, Split
 from edge_agent.store.commit.group import Group
 from edge_agent.store.format.payload import join_runs, raw_runs, read_runs
 from edge_agent.store.thinning import aggregate, thinner

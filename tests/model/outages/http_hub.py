@@ -15,7 +15,7 @@ import h11
 import msgspec
 import trio
 
-from edge_agent.forward.batch_limit import CUTS_MAX
+from edge_agent.forward.batches.batch_limit import CUTS_MAX
 from tests.model.outages.ledger import Counted
 from tests.model.outages.wires import Network
 

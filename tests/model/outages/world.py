@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import trio
 
-from edge_agent.forward import split
+from edge_agent.forward.lanes import split
 from tests.model.determinism import run_seeded
 from tests.model.outages.disk import Fuse, disks
 from tests.model.outages.http_hub import MODES, HttpHub

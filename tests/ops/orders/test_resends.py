@@ -1,5 +1,5 @@
 """Orders to send an upstream once more what it may lack; what they do is in
-``tests/forward/test_resend.py``."""
+``tests/forward/lanes/test_resend.py``."""
 
 from __future__ import annotations
 

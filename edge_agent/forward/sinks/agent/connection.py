@@ -27,13 +27,13 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import Credentials
-from edge_agent.forward.progress_stream import ProgressStream
-from edge_agent.forward.proxy import tunnelled
+from edge_agent.forward.link.progress_stream import ProgressStream
+from edge_agent.forward.link.proxy import tunnelled
+from edge_agent.forward.link.tls_clock import waits_for_clock
 from edge_agent.forward.sink import CLOSE_S, Acknowledged
 from edge_agent.forward.sinks.agent.close_codes import most_telling, stopped, translated
 from edge_agent.forward.sinks.agent.link_speed import LinkSpeed
 from edge_agent.forward.sinks.agent.messages import Message
-from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.net.dial import Dial
 from edge_agent.session import (
     MSGPACK_SESSION,

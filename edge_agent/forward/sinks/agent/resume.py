@@ -35,9 +35,9 @@ keeps its numbers.
 A hub that **bridges** (`edge_agent.bridge`) has acknowledged only what is with its upstream, so
 that nothing is lost with its store. That is kept in the state, too, as the welcome said it.
 
-**Two lanes.** While a backlog is sent beside newer records (`edge_agent.forward.split`) each is a
-source of its own, ``…/backlog`` and ``…/live``. A lane takes up nothing below its base: a hub that
-has lost everything is greeted again from there, as what is below is the other lane's to send again.
+**Two lanes.** While a backlog is sent beside newer records (`edge_agent.forward.lanes.split`) each
+is a source of its own, ``…/backlog`` and ``…/live``. A lane takes up nothing below its base: a hub
+that has lost everything is greeted again from there, as what is below is the other lane's.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from dataclasses import dataclass
 import msgspec
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.plan import MovedState, again_of, moves_of
+from edge_agent.forward.batches.plan import MovedState, again_of, moves_of
 from edge_agent.forward.sink import LaneResume, Part, Resumed
 from edge_agent.session import History
 from edge_agent.store import Identity

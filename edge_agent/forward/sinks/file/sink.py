@@ -1,9 +1,9 @@
 """The file sink writes one file for each batch into a folder, and acknowledges it once it is there.
 
-A batch's range is durable before its first file is begun (``plan.py``), the file's name says the
-range (``names.py``) and its bytes depend on nothing but the records. So whatever is cut, the same
-file is written again over itself, and nothing is in the folder twice. Once file and folder are
-synced, the batch is acknowledged (``folder.py``).
+A batch's range is durable before its first file is begun (``batches/plan.py``), the file's name
+says the range (``names.py``) and its bytes depend on nothing but the records. So whatever is cut,
+the same file is written again over itself, and nothing is in the folder twice. Once file and folder
+are synced, the batch is acknowledged (``folder.py``).
 
 NDJSON files say of every range what is in it, also where that is nothing, so that ``edge-agent
 import`` sees when one is missing. Of CSV and Parquet there is none without a record.

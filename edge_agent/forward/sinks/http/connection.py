@@ -19,9 +19,9 @@ from urllib.parse import quote, urlsplit
 import h11
 import trio
 
-from edge_agent.forward.failures import http_words, innermost
-from edge_agent.forward.progress_stream import PIECE_BYTES, ProgressStream, socket_of
-from edge_agent.forward.proxy import INTERIM_MAX, Proxy, dial_proxy, tunnel
+from edge_agent.forward.lanes.failures import http_words, innermost
+from edge_agent.forward.link.progress_stream import PIECE_BYTES, ProgressStream, socket_of
+from edge_agent.forward.link.proxy import INTERIM_MAX, Proxy, dial_proxy, tunnel
 from edge_agent.forward.sinks.http.answer import ANSWER_BYTES_MAX, REFUSAL_BYTES_MAX, HttpAnswer
 from edge_agent.net.dial import Dial
 

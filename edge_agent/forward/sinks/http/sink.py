@@ -9,11 +9,11 @@
                                               /moved-N where a person moved the floor N times)
     Authorization: Bearer TOKEN
 
-Delivery is at least once. The key's range is durable before the first send (``plan.py``) and the
-bytes depend on nothing but the records, so a batch whose answer was lost comes again with the same
-key and the same bytes; an upstream that knows keys drops it, and one that does not knows each
-record by its ``id``. What counts as an answer is decided in ``answer.py``, how a record reads in
-``body.py``. A range without any record of the upstream's patterns is not sent at all.
+Delivery is at least once. The key's range is durable before the first send (``batches/plan.py``)
+and the bytes depend on nothing but the records, so a batch whose answer was lost comes again with
+the same key and the same bytes; an upstream that knows keys drops it, and one that does not knows
+each record by its ``id``. What counts as an answer is decided in ``answer.py``, how a record reads
+in ``body.py``. A range without any record of the upstream's patterns is not sent at all.
 
 Whatever an answer contains, and whatever else goes wrong on the way, ends in `SinkUnavailable` or
 `SinkRefused`: no upstream can bring the agent down.
@@ -32,8 +32,9 @@ from edge_agent.config import HttpTable
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
 from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.link.proxy import proxy_of, tunnelled
+from edge_agent.forward.link.tls_clock import waits_for_clock
 from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_by_sending
-from edge_agent.forward.proxy import proxy_of, tunnelled
 from edge_agent.forward.run_columns import UNSAYABLE
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, answer_bytes_max, judge
@@ -53,7 +54,6 @@ from edge_agent.forward.sinks.http.connection import (
 )
 from edge_agent.forward.sinks.http.encoded_runs import encoded_runs
 from edge_agent.forward.sinks.http.templates import Templates
-from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.values.record import Record
 
 #: A longer answer is judged in a thread: a result for each of 10,000 records takes a quarter of a

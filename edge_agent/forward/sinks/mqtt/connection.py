@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import trio
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.progress_stream import ProgressStream
+from edge_agent.forward.link.progress_stream import ProgressStream
 from edge_agent.forward.sink import CLOSE_S
 from edge_agent.forward.sinks.mqtt import incoming, outgoing
 from edge_agent.forward.sinks.mqtt.incoming import (

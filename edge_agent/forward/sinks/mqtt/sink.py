@@ -24,11 +24,12 @@ import trio
 
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
-from edge_agent.forward.failures import innermost
-from edge_agent.forward.handshake import handshake
 from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.lanes.failures import innermost
+from edge_agent.forward.link.handshake import handshake
+from edge_agent.forward.link.proxy import tunnelled
+from edge_agent.forward.link.tls_clock import waits_for_clock
 from edge_agent.forward.probing import ProbeStep, probe_by_sending, probed_log
-from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.run_columns import RunColumns, columns_in, gathered
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
@@ -36,7 +37,6 @@ from edge_agent.forward.sinks.mqtt.incoming import Delivered
 from edge_agent.forward.sinks.mqtt.rendering import Packets, Renderer
 from edge_agent.forward.sinks.mqtt.settings import ONLINE, settings_of, trial_of
 from edge_agent.forward.sinks.mqtt.shared_access import signature
-from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.net.dial import Dial
 from edge_agent.net.mqtt_reasons import NOT_AUTHORISED, OF_CONTENT
 from edge_agent.store import Identity

@@ -16,7 +16,7 @@ import trio
 
 from edge_agent.errors import ProtocolError, SinkUnavailable
 from edge_agent.forward.credentials import Credentials
-from edge_agent.forward.handshake import HANDSHAKE_S, handshake
+from edge_agent.forward.link.handshake import HANDSHAKE_S, handshake
 from edge_agent.forward.sinks.nats.protocol import (
     PING,
     PONG,

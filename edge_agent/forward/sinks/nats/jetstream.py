@@ -7,7 +7,7 @@ Each message of ours says where its log stands with it, in a header::
 so that the last message under a log's subject tells what the stream has of it, whatever else was
 lost: `position_of` reads that. ``MOVES`` counts how often a person moved the floor, as what is sent
 again by order must not be taken for what is there. ``RESENT`` is the newest order that something
-was sent once more for (`edge_agent.forward.resend`), and how far that one has come.
+was sent once more for (`edge_agent.forward.lanes.resend`), and how far that one has come.
 
 A message that came in a fast batch has the name of that in a header, too (`BATCH`). What is asked
 of a fast batch stands where the answer is to go (NATS' ADR-50, "fast ingest")::

@@ -51,6 +51,7 @@ from edge_agent.config import NatsTable, servers_of
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.link.tls_clock import is_out_of_date
 from edge_agent.forward.probing import ProbeStep, probe_by_opening, probed_log
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.encoded_runs import encoded_runs
@@ -87,7 +88,6 @@ from edge_agent.forward.sinks.nats.packing import (
     takes,
 )
 from edge_agent.forward.sinks.nats.protocol import NatsMessage, publish
-from edge_agent.forward.tls_clock import is_out_of_date
 from edge_agent.output.printable import printable, why
 
 logger = logging.getLogger(__name__)

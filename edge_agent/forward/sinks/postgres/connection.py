@@ -16,8 +16,8 @@ from psycopg import generators, pq
 from psycopg.conninfo import make_conninfo
 from psycopg.waiting import Ready, Wait
 
-from edge_agent.forward.handshake import handshake
-from edge_agent.forward.progress_stream import queued_bytes
+from edge_agent.forward.link.handshake import handshake
+from edge_agent.forward.link.progress_stream import queued_bytes
 from edge_agent.forward.sinks.postgres.sqlstates import PostgresError
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from trio.testing import MockClock
 
 from edge_agent.config import MqttTable
 from edge_agent.errors import SinkRefused, SinkUnavailable
-from edge_agent.forward.lane import Lane
+from edge_agent.forward.lanes.lane import Lane
 from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume
 from edge_agent.forward.sinks.mqtt.sink import MqttSink, probe

@@ -15,7 +15,7 @@ import trio
 from benchmarks.ports import free_port
 from edge_agent.config import NatsTable
 from edge_agent.forward import make_sink
-from edge_agent.forward.lane import Lane
+from edge_agent.forward.lanes.lane import Lane
 from tests.forward.sinks.nats.server import NatsServer, Reader
 from tests.forward.support import inline, running_station, until, upstream
 from tests.patience import PATIENCE_S

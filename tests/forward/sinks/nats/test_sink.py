@@ -20,7 +20,7 @@ from msgspec import structs
 
 from edge_agent.config import Duration, NatsTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
-from edge_agent.forward.lane import Lane
+from edge_agent.forward.lanes.lane import Lane
 from edge_agent.forward.sink import Batch, LaneResume, Part
 from edge_agent.forward.sinks.nats.connection import NatsConnection
 from edge_agent.forward.sinks.nats.jetstream import BATCH, OPENING, InStream, fast_reply

@@ -13,7 +13,7 @@ from psycopg.waiting import Wait
 from trio.testing import MockClock
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.progress_stream import queued_bytes
+from edge_agent.forward.link.progress_stream import queued_bytes
 from edge_agent.forward.sinks.postgres.connection import (
     PostgresConnection,
     connect,

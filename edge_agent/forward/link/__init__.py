@@ -1,0 +1,1 @@
+"""What connections to upstreams have in common, whatever is said on them."""

@@ -1,0 +1,1 @@
+"""Records by HTTP POST, for whatever has no WebSocket; `posts` takes them."""
