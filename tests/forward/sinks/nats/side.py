@@ -67,7 +67,8 @@ class Way:
             while data := await here.receive_some():
                 if _RECORDS in data:
                     await self.gate.wait()
-                    lost[0], self.loses_next_ack = self.loses_next_ack, False
+                    # The records of a batch may come in several pieces; their answer is behind all.
+                    lost[0], self.loses_next_ack = lost[0] or self.loses_next_ack, False
                 await onward.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
