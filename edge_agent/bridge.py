@@ -37,12 +37,13 @@ class UpstreamBridge:
 
     Attributes:
         upstream: name of the upstream that bridges; "" while none does.
+        is_whole: whether it is sent everything, so that what is acknowledged outlives this store.
         records: how many numbers of other agents are stored here and not acknowledged for it.
         turned_away: how many agents were asked to come back since the upstream last got on.
     """
 
     def __init__(self) -> None:
-        self.upstream = ""
+        self.upstream, self.is_whole = "", False
         self.records = self.turned_away = 0
         self._logs: frozenset[str] = frozenset()
         self._floors: dict[str, int] = {}
@@ -51,10 +52,14 @@ class UpstreamBridge:
         self._order = count()
         self._newcomers = trio.lowlevel.ParkingLot()
 
-    def choose(self, upstream: str, logs: Sequence[str] = ()) -> None:
+    def choose(self, upstream: str, logs: Sequence[str] = (), *, is_whole: bool = False) -> None:
         """From now on this upstream bridges these logs; "" for none. Who waited for another one
         waits for this one, or no longer.
         """
+        self.is_whole = is_whole
+        if (upstream, frozenset(logs)) == (self.upstream, self._logs):
+            # How far it has come is known: one that rests would not tell it again.
+            return
         self.upstream, self._logs, self.turned_away = upstream, frozenset(logs), 0
         self._floors = {}
         waiting, self._waiting = self._waiting, {}

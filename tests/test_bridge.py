@@ -55,6 +55,15 @@ def test_whoever_waits_is_called_once_when_the_upstream_has_come_so_far() -> Non
     assert (near.called, far.called) == (1, 1)
 
 
+def test_a_reload_that_changes_nothing_of_it_leaves_known_how_far_an_upstream_at_rest_is() -> None:
+    bridge = a_bridge()
+    bridge.reached("main", 9)
+    bridge.choose("jetstream", ("alarms", "main"))
+    assert bridge.lacks({"main": 9}) is None
+    bridge.choose("jetstream", ("main",))
+    assert bridge.lacks({"main": 9}) == ("main", 9)
+
+
 def test_an_upstream_that_goes_back_is_waited_for_again() -> None:
     bridge = a_bridge()
     bridge.reached("main", 9)

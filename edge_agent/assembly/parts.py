@@ -20,12 +20,12 @@ from edge_agent.assembly.reload import ConfigReload
 from edge_agent.assembly.rule_reload import Compile, RuleReload
 from edge_agent.assembly.wiring import (
     Listen,
-    bridge_of,
     connection_status,
     consumers_of,
     group_limits,
     history_bytes,
     history_keep,
+    set_bridge,
 )
 from edge_agent.bridge import UpstreamBridge
 from edge_agent.commit import Committer, RunBlocking, Trace
@@ -112,7 +112,7 @@ class AgentParts:
         self.rules = RulesInForce(self._compile(config.rule, limits=config.limits), self.metrics)
         self.digester, self.asker = self._history()
         self.bridge = UpstreamBridge()
-        self.bridge.choose(*bridge_of(config.upstream, self.log.names()))
+        set_bridge(self.bridge, config.upstream, self.log.names())
         self.uses = TokenUses(self.log, around.clock, self._by_token)
         self.server = Server(self._of_the_server())
         interval_s = float(config.store.scrub_interval)
@@ -211,7 +211,7 @@ class AgentParts:
 
         def keep_for(given: Sequence[Upstream]) -> None:
             engine.keep_for(consumers_of(config, given))
-            self.bridge.choose(*bridge_of(given, self.log.names()))
+            set_bridge(self.bridge, given, self.log.names())
 
         return Upstreams(
             config.upstream,

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import trio
 
+from edge_agent.bridge import UpstreamBridge
 from edge_agent.commit import GroupLimits
 from edge_agent.config import Config, Upstream, format_address, parse_address
 from edge_agent.digest import Keep
@@ -91,12 +92,15 @@ def consumers_of(
     return tuple(consumers)
 
 
-def bridge_of(upstreams: Sequence[Upstream], logs: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The name of the upstream that bridges, "" for none, and the logs of which it does."""
+def set_bridge(bridge: UpstreamBridge, upstreams: Sequence[Upstream], logs: Sequence[str]) -> None:
+    """Let the upstream bridge that is to, if there is one, of what it is sent of these logs."""
     for one in upstreams:
         if one.bridge:
-            return one.name, one.logs or logs
-    return "", ()
+            its_logs = one.logs or logs
+            is_whole = set(its_logs) >= set(logs) and "**" in one.streams
+            bridge.choose(one.name, its_logs, is_whole=is_whole)
+            return
+    bridge.choose("")
 
 
 def history_keep(config: Config) -> Keep:

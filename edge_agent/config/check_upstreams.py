@@ -37,6 +37,10 @@ def upstream_problems(upstream: Upstream, logs: Container[str]) -> Iterator[Prob
             yield Problem("start", expected, f'"{upstream.start}"')
 
 
+#: What is not sent yet is waited for by agents that come back, for some seconds.
+_BRIDGE_AGE_S = 2.0
+
+
 def bridge_problems(
     upstreams: Sequence[Upstream], logs: Mapping[str, LogConfig]
 ) -> Iterator[tuple[str, Problem]]:
@@ -48,24 +52,31 @@ def bridge_problems(
         expected = f"one upstream only that bridges, which is {bridging[0].name}"
         yield one.name, Problem("bridge", expected, "another")
     for one in bridging:
-        if one.kind == "file":
-            expected = "an upstream that has records on another machine's disk"
-            yield one.name, Problem("bridge", expected, "file://")
-        if not one.required:
-            yield one.name, Problem("required", "true beside bridge", "false")
-        if one.order not in (None, "in order"):
-            yield one.name, Problem("order", '"in order" beside bridge', f'"{one.order}"')
-        if one.start != "oldest":
-            yield one.name, Problem("start", '"oldest" beside bridge', f'"{one.start}"')
-        if one.send != "records":
-            yield one.name, Problem("send", '"records" beside bridge', f'"{one.send}"')
-        for key in ("windows", "max_age"):
-            if getattr(one, key):
-                yield one.name, Problem(key, "nothing beside bridge", "some")
+        yield from ((one.name, problem) for problem in _beside_bridge(one))
         for name in one.logs or logs:
             if name in logs and logs[name].when_full != "refuse":
                 full = f'when_full = "refuse" of log {name}, of which none may be discarded unsent'
                 yield one.name, Problem("bridge", full, f'"{logs[name].when_full}"')
+
+
+def _beside_bridge(one: Upstream) -> Iterator[Problem]:
+    if one.kind == "file":
+        expected = "an upstream that has records on another machine's disk"
+        yield Problem("bridge", expected, "file://")
+    if not one.required:
+        yield Problem("required", "true beside bridge", "false")
+    if one.order not in (None, "in order"):
+        yield Problem("order", '"in order" beside bridge', f'"{one.order}"')
+    if one.start != "oldest":
+        yield Problem("start", '"oldest" beside bridge', f'"{one.start}"')
+    if one.send != "records":
+        yield Problem("send", '"records" beside bridge', f'"{one.send}"')
+    for key in ("windows", "max_age"):
+        if getattr(one, key):
+            yield Problem(key, "nothing beside bridge", "some")
+    if (age_s := float(one.batch_age)) > _BRIDGE_AGE_S:
+        most = f"at most {_BRIDGE_AGE_S:g} s beside bridge"
+        yield Problem("batch_age", most, f"{age_s:g} s")
 
 
 def sending_problems(

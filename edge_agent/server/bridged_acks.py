@@ -18,7 +18,7 @@ from typing import Protocol
 import trio
 
 from edge_agent.bridge import Marks, UpstreamBridge
-from edge_agent.server.acks import Owed, Teller
+from edge_agent.server.acks import Teller
 
 #: As many are held one by one, then the newest grow together: a window of small commits would
 #: otherwise be kept as thousands.
@@ -33,8 +33,8 @@ class BridgedPeer(Protocol):
         """False while the socket does not take what was told before."""
         ...
 
-    def tell_now(self, owed: Owed) -> None:
-        """Say that everything up to it is taken. Does not wait."""
+    def tell_now(self, upto: int) -> None:
+        """Say that everything up to there is taken. Does not wait."""
         ...
 
     def fail(self, error: Exception) -> None:
@@ -62,21 +62,21 @@ class BridgedAcks:
     ) -> None:
         self._bridge, self._teller = bridge, teller
         self._peer: BridgedPeer | None = peer
-        self._held: deque[tuple[Marks, Owed]] = deque()
+        self._held: deque[tuple[Marks, int]] = deque()
         self._acked = self._last = acked
         self._is_called = self._is_due = False
         self._told: trio.Event | None = None
 
-    def hold(self, owed: Owed, marks: Marks) -> None:
-        """``owed`` is durable here, and all before it; to be told when the upstream has come to
-        ``marks``.
+    def hold(self, upto: int, marks: Marks) -> None:
+        """Everything up to there, as the session counts, is durable here; to be told when the
+        upstream has come to ``marks``.
         """
         if len(self._held) >= HELD_MAX:
             # Marks only grow, so the newer ones are the greater ones.
             marks = {**self._held.pop()[0], **marks}
-        self._held.append((marks, owed))
-        self._bridge.records += owed.upto - self._last
-        self._last = owed.upto
+        self._held.append((marks, upto))
+        self._bridge.records += upto - self._last
+        self._last = upto
         if len(self._held) == 1:
             self._tell_passed()
 
@@ -120,7 +120,7 @@ class BridgedAcks:
     def _tell_passed(self) -> None:
         if self._peer is None or not self._peer.can_be_told:
             return  # Told again when the socket takes more.
-        passed: Owed | None = None
+        passed: int | None = None
         lacking: tuple[str, int] | None = None
         while self._held and (lacking := self._bridge.lacks(self._held[0][0])) is None:
             passed = self._held.popleft()[1]
@@ -128,8 +128,8 @@ class BridgedAcks:
             self._is_called = True
             self._bridge.call(*lacking, self)
         if passed is not None:
-            self._bridge.records -= passed.upto - self._acked
-            self._acked = passed.upto
+            self._bridge.records -= passed - self._acked
+            self._acked = passed
             self._peer.tell_now(passed)
         if not self._held:
             self._wake()

@@ -8,9 +8,10 @@ by which a hub tells an agent that it has something waits for that upstream:
 - The welcome says what is here of the source, so the hello waits until the upstream has what the
   log has at that moment. It does not wait for ever: an agent whose hub has no engine keeps its
   records anyway, and is asked to come back.
-- The welcome says ``bridged``, and the agent keeps that with its position: to another hub that
-  bridges, or to one whose store is new, it need not send again what was acknowledged. So a session
-  that was welcomed so never gets another kind of ack. If the bridge is taken away, it ends.
+- Where that upstream is sent everything, the welcome says ``bridged``, and the agent keeps that
+  with its position: to another hub that bridges, or to one whose store is new, it need not send
+  again what was acknowledged. So a session that was welcomed so never gets another kind of ack. If
+  the bridge is taken away, or is sent less than everything, it ends.
 
 Sensors wait for nothing of this. They hold a few records in memory: kept waiting for an engine that
 is away they would lose what the disk here could have kept.
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edge_agent.commit import Ticket
 from edge_agent.errors import StoreFailed
 from edge_agent.server.acks import Owed
 from edge_agent.server.bridged_acks import BridgedAcks
@@ -29,13 +31,17 @@ from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.session import SessionBase
 from edge_agent.server.websocket import WebSocket
 from edge_agent.session import Hello, Mode, ResumePoint
-from edge_agent.store import Stored
+from edge_agent.store import Entry, Stored
 from edge_agent.wire import WireLimits
 
-#: How long a hello waits for the bridging upstream, and then its sender, up to twice as long.
-BRIDGE_S = 5.0
+#: How long a hello waits for the bridging upstream: less than any sender's deadline.
+BRIDGE_S = 3.0
+#: How long its sender waits then, up to twice as long.
+LATER_S = 5.0
 #: How soon to come back where acks have another meaning now.
 _ANEW_S = 1.0
+#: In the place of a ticket, which would keep its records in memory until then.
+_TOLD_LATER = Ticket(Entry())
 _BEHIND = (
     "upstream {} does not have all yet that is stored here, and acknowledgements wait for that"
     " (bridge): keep what you have"
@@ -52,6 +58,7 @@ class BridgedSession(SessionBase):
         super().__init__(socket, parts, visitor, mode=mode, limits=limits)
         #: None where no upstream has bridged in this session.
         self._held_acks: BridgedAcks | None = None
+        self._is_over = False
         socket.on_unclogged = self._unclogged
 
     async def run(self) -> None:
@@ -74,9 +81,9 @@ class BridgedSession(SessionBase):
         # That of others, too: who brought what is not known after a start, and together it is
         # seconds' worth, as none of them is acknowledged either.
         if is_known and not await bridge.passed(self._all_marks(), BRIDGE_S):
-            wait = BRIDGE_S * self._parts.random.uniform(1, 2)
+            wait = LATER_S * self._parts.random.uniform(1, 2)
             return NotNow("busy", wait, _BEHIND.format(bridge.upstream))
-        self._is_bridged = bool(bridge.upstream)
+        self._is_bridged = bridge.is_whole
         return None
 
     async def _resume_point(self, hello: Hello, epoch: str, known: int) -> ResumePoint:
@@ -105,12 +112,14 @@ class BridgedSession(SessionBase):
                 marks = self._all_marks()
             for name, seq in answer.last.items():
                 marks[name] = max(seq, marks.get(name, 0))
-        self._held_acks.hold(done[-1], marks)
+        self._held_acks.hold(done[-1].upto, marks)
 
-    def tell_now(self, owed: Owed) -> None:
+    def tell_now(self, upto: int) -> None:
         """As `tell`, for `BridgedAcks`."""
-        if self._parts.bridge.upstream or not self._is_bridged:
-            super().tell((owed,))
+        # Once an ack was dropped no later one may stand for it.
+        self._is_over |= self._is_bridged and not self._parts.bridge.is_whole
+        if not self._is_over:
+            super().tell((Owed(_TOLD_LATER, upto),))
         elif self._not_now is None:
             self._not_now = NotNow("busy", self._parts.random.uniform(0, _ANEW_S), _NO_BRIDGE)
             self._socket.interrupt("refused")

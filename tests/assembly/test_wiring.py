@@ -13,12 +13,13 @@ from msgspec import structs
 
 from edge_agent.assembly.wiring import (
     address_of,
-    bridge_of,
     connection_status,
     group_limits,
     listen_tcp,
+    set_bridge,
     store_settings,
 )
+from edge_agent.bridge import UpstreamBridge
 from edge_agent.config import Upstream, parse
 from edge_agent.server import Visitor
 from edge_agent.server.admission import Grant, Peer
@@ -147,8 +148,17 @@ def test_a_connection_is_shown_with_its_age() -> None:
 
 def test_the_upstream_that_bridges_is_found_with_its_logs() -> None:
     hub = Upstream(name="hub", url="ws://h/")
-    assert bridge_of((hub,), ("main", "old")) == ("", ())
+    bridge = UpstreamBridge()
+    set_bridge(bridge, (hub,), ("main", "old"))
+    assert (bridge.upstream, bridge.is_whole) == ("", False)
     every = structs.replace(hub, bridge=True)
-    assert bridge_of((hub, every), ("main", "old")) == ("hub", ("main", "old"))
+    set_bridge(bridge, (hub, every), ("main", "old"))
+    assert (bridge.upstream, bridge.is_whole) == ("hub", True)
+    assert bridge.lacks({"old": 1}) == ("old", 1)
     some = structs.replace(every, logs=("main",))
-    assert bridge_of((some,), ("main", "old")) == ("hub", ("main",))
+    set_bridge(bridge, (some,), ("main", "old"))
+    assert (bridge.upstream, bridge.is_whole) == ("hub", False)
+    assert (bridge.lacks({"main": 1}), bridge.lacks({"old": 1})) == (("main", 1), None)
+    # Of streams that it is not sent nobody behind this hub has anything.
+    set_bridge(bridge, (structs.replace(every, streams=("a/**",)),), ("main", "old"))
+    assert (bridge.upstream, bridge.is_whole) == ("hub", False)

@@ -109,6 +109,7 @@ BRIDGE += 'url = "nats://127.0.0.1:4222"\nbridge = true\n'
         ('send = "1m means"', 'send: expected "records" beside bridge, found "1m means"'),
         ('windows = ["01:00-04:00"]', "windows: expected nothing beside bridge, found some"),
         ('max_age = "7d"', "max_age: expected nothing beside bridge, found some"),
+        ('batch_age = "40s"', "batch_age: expected at most 2 s beside bridge, found 40 s"),
     ],
 )
 def test_what_could_pass_a_record_over_does_not_go_with_a_bridge(more: str, told: str) -> None:

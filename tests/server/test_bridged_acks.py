@@ -5,10 +5,8 @@ import trio
 import trio.testing
 
 from edge_agent.bridge import UpstreamBridge
-from edge_agent.commit import Ticket
-from edge_agent.server.acks import Owed, Teller
+from edge_agent.server.acks import Teller
 from edge_agent.server.bridged_acks import HELD_MAX, BridgedAcks
-from edge_agent.store import Entry
 from tests.patience import PATIENCE_S
 
 
@@ -21,10 +19,10 @@ class Peer:
         self.breaks = False
         self.failed: Exception | None = None
 
-    def tell_now(self, owed: Owed) -> None:
+    def tell_now(self, upto: int) -> None:
         if self.breaks:
             raise RuntimeError("a mistake")
-        self.told.append(owed.upto)
+        self.told.append(upto)
 
     def fail(self, error: Exception) -> None:
         self.failed = error
@@ -39,7 +37,7 @@ class Held:
         self.acks = BridgedAcks(self.bridge, self.teller, self.peer, 1)
 
     def hold(self, upto: int, **marks: int) -> None:
-        self.acks.hold(Owed(Ticket(Entry()), upto), marks)
+        self.acks.hold(upto, marks)
 
     def reached(self, log: str, floor: int) -> list[int]:
         """What is told when the upstream has come so far, all in all."""

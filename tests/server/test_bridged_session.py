@@ -24,7 +24,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def a_bridge() -> UpstreamBridge:
     bridge = UpstreamBridge()
-    bridge.choose("jetstream", ("main",))
+    bridge.choose("jetstream", ("main",), is_whole=True)
     return bridge
 
 
@@ -95,6 +95,7 @@ async def test_an_upstream_that_is_away_is_named_to_whoever_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bridged_session, "BRIDGE_S", 0.2)
+    monkeypatch.setattr(bridged_session, "LATER_S", 0.2)
     bridge = a_bridge()
     async with serving(tmp_path, bridge=bridge) as port:
         async with agent(port) as other:
@@ -188,7 +189,7 @@ async def test_a_bridge_that_is_put_up_is_waited_for_from_then_on(tmp_path: Path
         assert "bridged" not in await other.hello()
         await other.send(block(1, 3))
         await other.acked(4)
-        bridge.choose("jetstream", ("main",))
+        bridge.choose("jetstream", ("main",), is_whole=True)
         await other.send(block(4, 1))
         await stored(port, 4)
         assert await is_silent(other)

@@ -32,8 +32,9 @@ more than there ever was here, this store is a copy, or one that lost its end: i
 epoch, and goes on behind its floor under another source (`source_name`), so that a living original
 keeps its numbers.
 
-A hub that **bridges** (`edge_agent.bridge`) has acknowledged only what is with its upstream, so
-that nothing is lost with its store. That is kept in the state, too, as the welcome said it.
+A hub that **bridges** (`edge_agent.bridge`) acknowledges only what is with its upstream, so that
+nothing is lost with its store. From which number on it does is kept in the state: while anything is
+held here that was acknowledged before, all that is held is sent to a hub that has nothing.
 
 **Two lanes.** While a backlog is sent beside newer records (`edge_agent.forward.lanes.split`) each
 is a source of its own, ``…/backlog`` and ``…/live``. A lane takes up nothing below its base: a hub
@@ -55,11 +56,15 @@ from edge_agent.store import Identity
 
 class HubState(MovedState, array_like=True, frozen=True):
     """The consumer's state; ``lane`` is that of the source that was agreed on (`source_name`).
-    ``bridged``: all that was acknowledged is with the hub's upstream.
+    ``bridged``: what was acknowledged above that number is with the hub's upstream; -1 for nothing.
     """
 
     lane: str = ""
-    bridged: bool = False
+    bridged: int = -1
+
+    def is_promised(self, first: int) -> bool:
+        """Whether all that was acknowledged and is held, from ``first`` on, is with it."""
+        return 0 <= self.bridged < first
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,9 @@ class Greeting:
     @property
     def bridged(self) -> bool:
         """Whether a hub that bridges need not be sent what was acknowledged."""
-        return self.epoch is not None and self.state is not None and self.state.bridged
+        return (
+            self.epoch is not None and self.state is not None and self.state.is_promised(self.first)
+        )
 
 
 _decoder = msgspec.msgpack.Decoder(HubState)
@@ -148,7 +155,9 @@ def judge_welcome(
     Raises:
         SinkUnavailable: the answer does not follow from what was said.
     """
-    state = msgspec.msgpack.encode(HubState(epoch, own_epoch, lane=lane, bridged=bridged))
+    kept = _kept_promise(said, epoch, next_number, resume) if bridged else None
+    since = (next_number - 1 if bridged else -1) if kept is None else kept
+    state = msgspec.msgpack.encode(HubState(epoch, own_epoch, lane=lane, bridged=since))
     if said.epoch == epoch:
         # Going on would drop our records as duplicates of others.
         if next_number > resume.last + 1:
@@ -156,10 +165,10 @@ def judge_welcome(
         if forked:
             return Resumed(next_number, forked="an upstream has other records under its numbers")
         is_new = said.state is not None and (
-            said.state.own != own_epoch or said.state.bridged != bridged
+            said.state.own != own_epoch or said.state.bridged != since
         )
         return Resumed(next_number, state if is_new else None)
-    if said.state and said.state.bridged and bridged and next_number == resume.floor + 1:
+    if kept is not None:
         # What was acknowledged is where this hub would bring it.
         return Resumed(next_number, state)
     if next_number != said.first:
@@ -176,6 +185,15 @@ def judge_welcome(
     # What it had of the records before `first` is gone at both ends.
     gap = next_number - 1 - resume.base if said.state.hub != epoch else 0
     return Resumed(next_number, state, gap)
+
+
+def _kept_promise(said: Greeting, epoch: str, next_number: int, resume: LaneResume) -> int | None:
+    """Since which number a promise holds with which this hub goes on; None for none."""
+    state = said.state
+    if state is None or state.bridged < 0:
+        return None
+    goes_on = state.is_promised(resume.first) and next_number == resume.floor + 1
+    return state.bridged if goes_on or said.epoch == epoch else None
 
 
 def _lowest(resume: LaneResume) -> int:

@@ -141,12 +141,12 @@ def bridged(where: LaneResume, epoch: str, next_number: int) -> Resumed | Greeti
     return judge_welcome(greet(where, OWN), epoch, next_number, where, OWN, bridged=True)
 
 
-def promised(hub: str = HUB, own: str = OWN) -> bytes:
-    return msgspec.msgpack.encode(HubState(hub, own, bridged=True))
+def promised(hub: str = HUB, own: str = OWN, since: int = 0) -> bytes:
+    return msgspec.msgpack.encode(HubState(hub, own, bridged=since))
 
 
 def test_what_the_acks_of_a_hub_mean_is_kept_before_the_first_of_them() -> None:
-    assert bridged(resume(kept()), HUB, 51) == Resumed(51, promised())
+    assert bridged(resume(kept()), HUB, 51) == Resumed(51, promised(since=50))
     assert bridged(resume(promised()), HUB, 51) == Resumed(51)
     assert agreed(resume(promised()), HUB, 51) == Resumed(51, kept())
 
@@ -162,11 +162,19 @@ def test_another_hub_that_bridges_is_not_sent_what_was_acknowledged() -> None:
 
 def test_where_either_of_two_hubs_does_not_bridge_all_that_is_held_is_sent_again() -> None:
     assert agreed(resume(promised()), "cccc", 11) == Resumed(11, kept("cccc"), gap=10)
-    assert bridged(resume(kept()), "cccc", 11) == Resumed(11, promised("cccc"), gap=10)
+    assert bridged(resume(kept()), "cccc", 11) == Resumed(11, promised("cccc", since=10), gap=10)
     with pytest.raises(SinkUnavailable, match="wants number 51"):
         agreed(resume(promised()), "cccc", 51)
     with pytest.raises(SinkUnavailable, match="wants number 51"):
         bridged(resume(kept()), "cccc", 51)
+
+
+def test_what_was_acknowledged_before_a_hub_bridged_is_promised_by_nobody() -> None:
+    # Records from 11 on are held, and up to 20 they were acknowledged from that hub's disk.
+    where = resume(promised(since=20))
+    assert not greet(where, OWN).bridged
+    assert bridged(where, "cccc", 11) == Resumed(11, promised("cccc", since=10), gap=10)
+    assert greet(resume(promised(since=10)), OWN).bridged
 
 
 def test_a_floor_that_a_person_moves_is_no_promise_of_the_hubs() -> None:
