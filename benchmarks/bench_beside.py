@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import bench_drain
+from benchmarks.bench_drain import DIGESTED
 from benchmarks.ports import free_port
 from benchmarks.processes import Agent
 from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from benchmarks.upstreams import leaf
-from benchmarks.upstreams.backlog import DIGESTED
 from benchmarks.upstreams.servers import postgres_folder, postgresql
 
 AGENTS: Final = 10

@@ -16,9 +16,6 @@ from edge_agent.system.clock import SystemClock
 from edge_agent.values.record import Run
 
 SOURCE = "bench/0"
-#: What waits for an upstream was in history long before. A backlog that was put into a store whose
-#: agent did not run would be digested while it is sent, which costs as much again.
-DIGESTED = "[history]\nenabled = false\n"
 _TIME = b"\xa4time\xcb"
 _RUN = 1000
 _POLL_S = 0.2

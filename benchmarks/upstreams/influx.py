@@ -12,9 +12,10 @@ import shutil
 import time
 from pathlib import Path
 
+from benchmarks.bench_drain import DIGESTED
 from benchmarks.ports import free_port
 from benchmarks.processes import Agent
-from benchmarks.upstreams.backlog import DIGESTED, dated_backlog, drained
+from benchmarks.upstreams.backlog import dated_backlog, drained
 from benchmarks.upstreams.servers import HttpDatabase, influxdb
 
 RECORDS = 1_000_000

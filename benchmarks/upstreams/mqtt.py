@@ -18,12 +18,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_drain import fill
+from benchmarks.bench_drain import DIGESTED, fill
 from benchmarks.peers.mosquitto import PUBACK_BYTES, open_client, packet, publish, text
 from benchmarks.ports import free_port
 from benchmarks.processes import Agent, Server
 from benchmarks.records import RECORD_BYTES
-from benchmarks.upstreams.backlog import DIGESTED
 
 RECORDS = 500_000
 BLOCK_RECORDS = 1_000

@@ -11,12 +11,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from benchmarks.bench_drain import TIMEOUT_S, fill
+from benchmarks.bench_drain import DIGESTED, TIMEOUT_S, fill
 from benchmarks.peers.nats import ask, open_client, until
 from benchmarks.peers.peer import program, version_of
 from benchmarks.ports import free_port
 from benchmarks.processes import Agent, Server
-from benchmarks.upstreams.backlog import DIGESTED
 
 RECORDS = 2_000_000
 #: Looking costs an agent some milliseconds: every 40 ms that was a twentieth of its time.

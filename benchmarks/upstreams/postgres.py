@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psycopg
 
+from benchmarks.bench_drain import DIGESTED
 from benchmarks.ports import free_port
 from benchmarks.processes import Agent
-from benchmarks.upstreams.backlog import DIGESTED, dated_backlog, drained
+from benchmarks.upstreams.backlog import dated_backlog, drained
 from benchmarks.upstreams.servers import Postgres, postgresql
 from edge_agent.forward.sinks.postgres.rows import COLUMNS
 
